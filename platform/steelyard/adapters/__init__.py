@@ -1,0 +1,1 @@
+"""The world: SQL, MLflow, the spool, processes. Only ``bootstrap`` picks from here."""

@@ -1,0 +1,208 @@
+"""``Registry`` on MLflow: what MLflow does not know of a version stands in its tags.
+
+A version is made by one write with all its tags, so it exists whole or not at all; a version
+without our tags was made by somebody else and is refused. Artefacts are ONNX in one file, and
+their SHA-256 is checked on the very bytes that are handed on. Nothing here unpickles.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from steelyard.domain.errors import NotFound, Refused
+from steelyard.domain.model_version import (
+    Candidate,
+    Evidence,
+    FlopsProfile,
+    ModelVersion,
+    Signature,
+    TensorSpec,
+)
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+PREFIX = "steelyard."
+LARGEST_ARTIFACT = 2 * 2**30
+"""ONNX in one file ends at 2 GiB (protobuf)."""
+
+
+class MlflowRegistry:
+    """The registry at a tracking URI: SQLite, PostgreSQL or an MLflow server."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def models(self) -> list[str]:
+        """The names of all registered models, sorted."""
+        return sorted(m.name for m in self._client.search_registered_models())
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """All complete versions of a model, oldest first."""
+        by_version: dict[int, list[str]] = {}
+        for alias, number in self.aliases(model).items():
+            by_version.setdefault(number, []).append(alias)
+        found = self._client.search_model_versions(f"name='{model}'")
+        ours = [v for v in found if PREFIX + "sha256" in v.tags]
+        return [
+            _version(v, tuple(by_version.get(int(v.version), ())))
+            for v in sorted(ours, key=lambda v: int(v.version))
+        ]
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """One version.
+
+        Raises:
+            NotFound: there is no such model or version.
+            Refused: the version was not registered by Steelyard, so nothing vouches for it.
+        """
+        try:
+            found = self._client.get_model_version(model, str(version))
+        except MlflowException as error:
+            raise self._missing(model, version) from error
+        if PREFIX + "sha256" not in found.tags:
+            raise Refused(
+                f"{model}/{version} was not registered by Steelyard: it has no digest.",
+                "Register it with `steelyard train` or `steelyard compress`.",
+            )
+        return _version(found, tuple(found.aliases))
+
+    def _missing(self, model: str, version: int) -> NotFound:
+        try:
+            numbers = ", ".join(str(v.version) for v in self.versions(model))
+        except NotFound as absent:
+            return absent
+        return NotFound(f"{model} has no version {version}.", f"It has: {numbers or 'none'}.")
+
+    def register(self, candidate: Candidate) -> ModelVersion:
+        """Make a version out of a logged model in one write, tags and all."""
+        try:
+            self._client.create_registered_model(candidate.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self._client.create_model_version(
+            candidate.model, candidate.source, candidate.run_id, tags=_tags(candidate)
+        )
+        return self.version(candidate.model, int(made.version))
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias -> version.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        try:
+            found = self._client.get_registered_model(model)
+        except MlflowException as error:
+            known = ", ".join(self.models()) or "none yet"
+            raise NotFound(f"There is no model {model!r}.", f"Registered: {known}.") from error
+        return {alias: int(version) for alias, version in found.aliases.items()}
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version; repeating it changes nothing."""
+        if self.aliases(model).get(alias) != version:
+            self._client.set_registered_model_alias(model, alias, str(version))
+
+    def fetch(self, version: ModelVersion, cache: Path) -> Path:
+        """The artefact under ``cache``, named by its digest, private and checked.
+
+        Raises:
+            Refused: the bytes are not those that were registered, or are no plain file.
+        """
+        target = cache / version.sha256 / "model.onnx"
+        if target.exists() and _sha256(target) == version.sha256:
+            return target
+        with tempfile.TemporaryDirectory() as scratch:
+            source = f"{version.source}/{version.artifact}"
+            try:
+                local = Path(download_artifacts(source, dst_path=scratch, tracking_uri=self._uri))
+            except (MlflowException, OSError) as error:
+                raise NotFound(
+                    f"The artefact of {version.name} is gone: {error}",
+                    "Restore the registry's artefact store, or register the version again.",
+                ) from error
+            _check(local, version)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = target.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(local, partial)
+            _check(partial, version)
+            partial.rename(target)
+        return target
+
+
+def _check(path: Path, version: ModelVersion) -> None:
+    if path.is_symlink() or not path.is_file() or path.stat().st_nlink != 1:
+        raise Refused(f"The artefact of {version.name} is not a plain file.")
+    if path.stat().st_size > LARGEST_ARTIFACT:
+        raise Refused(f"The artefact of {version.name} is larger than 2 GiB.")
+    found = _sha256(path)
+    if found != version.sha256:
+        raise Refused(
+            f"The artefact of {version.name} was changed: SHA-256 is {found[:12]}…, "
+            f"registered as {version.sha256[:12]}….",
+            "It will not be loaded. Register a new version.",
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        hasher = sha256()
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def _tags(candidate: Candidate) -> dict[str, str]:
+    tags: dict[str, Any] = {
+        "artifact": candidate.artifact,
+        "sha256": candidate.sha256,
+        "size_bytes": candidate.size_bytes,
+        "variant": candidate.variant,
+        "relation": candidate.relation,
+        "parent": candidate.parent,
+        "parameters": candidate.parameters,
+        "signature": json.dumps(asdict(candidate.signature)),
+        "flops": json.dumps(asdict(candidate.flops)) if candidate.flops else None,
+        "evidence": json.dumps(asdict(candidate.evidence)) if candidate.evidence else None,
+    }
+    return {PREFIX + key: str(value) for key, value in tags.items() if value is not None}
+
+
+def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
+    tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
+    flops, evidence = tags.get("flops"), tags.get("evidence")
+    signature = json.loads(tags["signature"])
+    return ModelVersion(
+        model=found.name,
+        version=int(found.version),
+        run_id=found.run_id or "",
+        source=found.source,
+        artifact=tags["artifact"],
+        sha256=tags["sha256"],
+        size_bytes=int(tags["size_bytes"]),
+        variant=tags["variant"],
+        relation=tags["relation"],  # type: ignore[arg-type]  # written by _tags from a Candidate
+        signature=Signature(_specs(signature["inputs"]), _specs(signature["outputs"])),
+        created_us=int(found.creation_timestamp) * 1_000,
+        parent=int(tags["parent"]) if "parent" in tags else None,
+        parameters=int(tags["parameters"]) if "parameters" in tags else None,
+        flops=FlopsProfile(**json.loads(flops)) if flops else None,
+        evidence=Evidence(**json.loads(evidence)) if evidence else None,
+        aliases=aliases,
+    )
+
+
+def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(r["name"], r["datatype"], tuple(r["shape"])) for r in rows)

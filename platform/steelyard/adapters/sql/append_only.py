@@ -1,0 +1,98 @@
+"""Triggers that keep facts: no UPDATE, no DELETE, no gap in a chain, on both dialects.
+
+SQLite's ``INSERT OR REPLACE`` deletes without firing DELETE triggers unless
+``recursive_triggers`` is on, and a foreign connection may not set it; a BEFORE INSERT trigger
+therefore ignores a row whose primary or unique key exists.
+"""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Table, UniqueConstraint
+
+from steelyard.adapters.sql.tables import APPEND_ONLY, entry, promotion, rollout_event
+
+CHAINED = (entry, rollout_event, promotion)
+
+
+def sqlite_triggers() -> Iterator[str]:
+    """The statements that create the triggers on SQLite."""
+    for table in APPEND_ONLY:
+        for verb in ("update", "delete"):
+            yield (
+                f"create trigger {table.name}_no_{verb} before {verb} on {table.name} "
+                f"begin select raise(abort, '{table.name} is append-only'); end"
+            )
+        yield (
+            f"create trigger {table.name}_no_replace before insert on {table.name} "
+            f"when exists (select 1 from {table.name} where {_same_key(table)}) "
+            "begin select raise(ignore); end"
+        )
+    for table in CHAINED:
+        yield (
+            f"create trigger {table.name}_chain before insert on {table.name} when "
+            f"not exists (select 1 from {table.name} where seq = new.seq) and ("
+            f"new.seq <> (select coalesce(max(seq), 0) + 1 from {table.name}) or "
+            f"new.prev_hash <> coalesce((select hash from {table.name} where seq = new.seq - 1), "
+            f"'{'0' * 64}')) begin select raise(abort, '{table.name} breaks its chain'); end"
+        )
+    yield (
+        "create trigger entry_sound before insert on entry when "
+        f"{_ENTRY_UNSOUND} begin select raise(abort, 'entry is not sound'); end"
+    )
+
+
+def postgresql_triggers() -> Iterator[str]:
+    """The statements that create the functions and triggers on PostgreSQL."""
+    yield (
+        "create function steelyard_refuse() returns trigger language plpgsql as $$ begin "
+        "raise exception '% is append-only', tg_table_name using errcode = '23000'; end $$"
+    )
+    for table in APPEND_ONLY:
+        yield (
+            f"create trigger {table.name}_no_change before update or delete on {table.name} "
+            "for each row execute function steelyard_refuse()"
+        )
+        yield (
+            f"create trigger {table.name}_no_truncate before truncate on {table.name} "
+            "for each statement execute function steelyard_refuse()"
+        )
+    for table in CHAINED:
+        yield (
+            f"create function {table.name}_chain() returns trigger language plpgsql as $$ begin "
+            f"if new.seq <> (select coalesce(max(seq), 0) + 1 from {table.name}) or new.prev_hash "
+            f"<> coalesce((select hash from {table.name} where seq = new.seq - 1), '{'0' * 64}') "
+            f"then raise exception '{table.name} breaks its chain' using errcode = '23000'; "
+            "end if; return new; end $$"
+        )
+        yield (
+            f"create trigger {table.name}_chain before insert on {table.name} "
+            f"for each row execute function {table.name}_chain()"
+        )
+    yield (
+        "create function entry_sound() returns trigger language plpgsql as $$ begin "
+        f"if {_ENTRY_UNSOUND} then raise exception 'entry is not sound' "
+        "using errcode = '23000'; end if; return new; end $$"
+    )
+    yield (
+        "create trigger entry_sound before insert on entry "
+        "for each row execute function entry_sound()"
+    )
+
+
+_ENTRY_UNSOUND = (
+    "(select count(*) from account where account_id in (new.debit_account, new.credit_account) "
+    "and unit = new.unit) <> 2 "
+    "or (select status from period where period_id = new.period_id) <> 'open' "
+    "or (new.reverses_seq is not null and not exists (select 1 from entry o where "
+    "o.seq = new.reverses_seq and o.reverses_seq is null and o.amount = new.amount and "
+    "o.unit = new.unit and o.debit_account = new.credit_account and "
+    "o.credit_account = new.debit_account))"
+)
+
+
+def _same_key(table: Table) -> str:
+    keys = [table.primary_key.columns.keys()]
+    keys += [c.columns.keys() for c in table.constraints if isinstance(c, UniqueConstraint)]
+    return " or ".join(
+        "(" + " and ".join(f"{name} = new.{name}" for name in names) + ")" for names in sorted(keys)
+    )

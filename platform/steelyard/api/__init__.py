@@ -1,0 +1,1 @@
+"""HTTP: the dashboard pages, their data, and labels."""

@@ -1,0 +1,5 @@
+"""The command line. ``main`` is the ``steelyard`` script."""
+
+from steelyard.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,36 @@
+"""Data on stdout, progress and messages on stderr."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SCHEMA_VERSION = 1
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def emit(value: dict[str, Any], as_json: bool, render: Callable[[], None]) -> None:
+    """Print a result: as one JSON document with ``schema_version``, or for people."""
+    if as_json:
+        print(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=2))
+    else:
+        render()
+
+
+def note(text: str) -> None:
+    """A line of progress."""
+    stderr.print(text)
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A Rich table; None shows as an en dash, because unknown is not 0."""
+    result = Table(title=title, title_justify="left")
+    for column in columns:
+        result.add_column(column, justify="left" if column[:1].islower() else "right")
+    for row in rows:
+        result.add_row(*("–" if cell is None else str(cell) for cell in row))
+    return result

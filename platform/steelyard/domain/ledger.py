@@ -1,0 +1,125 @@
+"""Ledger entries: one row is one transfer of a positive integer amount between two accounts.
+
+Balance of an account = debits − credits, per unit. What is consumed is debited to the consumer
+and credited to the pool; the pool is debited from the supply; after allocation it is 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from steelyard.domain.hash_chain import digest
+from steelyard.domain.metering import Activity, LedgerPhase
+
+Unit = Literal["device_us", "nUSD", "mJ", "ugCO2e_loc"]
+Role = Literal["supply", "pool", "consumer", "idle", "overhead"]
+BatchKind = Literal["allocation", "redistribution", "reversal", "correction"]
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who gives or takes. ``path`` is unique per unit and readable."""
+
+    path: str
+    role: Role
+    phase: LedgerPhase | None = None
+    model: str | None = None
+    version: int | None = None
+    activity: Activity | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A movement before it has a place in the chain: ``amount`` > 0 to ``debit``."""
+
+    unit: Unit
+    amount: int
+    debit: Account
+    credit: Account
+    price_id: str | None = None
+    coef_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Transfers that are posted together, with the digest of what they were computed from."""
+
+    kind: BatchKind
+    method_id: str
+    method_version: int
+    subject: str
+    period_start_us: int
+    period_end_us: int
+    revision: int
+    inputs_sha256: str
+    created_by: str
+    reason: str
+    transfers: tuple[Transfer, ...]
+
+    @property
+    def batch_id(self) -> str:
+        """The same work has the same id, so a retry needs no memory."""
+        return digest({"p": [self.kind, self.method_id, self.method_version, self.subject,
+                             self.period_start_us, self.period_end_us, self.revision]})[:32]  # fmt: skip
+
+    @property
+    def batch_sha256(self) -> str:
+        """Digest of the batch row without itself and its creation time."""
+        return digest({
+            "batch_id": self.batch_id, "kind": self.kind, "method_id": self.method_id,
+            "method_version": self.method_version, "subject": self.subject,
+            "period_start_us": self.period_start_us, "period_end_us": self.period_end_us,
+            "revision": self.revision, "inputs_sha256": self.inputs_sha256,
+            "created_by": self.created_by, "reason": self.reason,
+        })  # fmt: skip
+
+
+def entry_key(batch_id: str, line: int) -> str:
+    """Idempotency key of line ``line`` of a batch."""
+    return digest({"p": [batch_id, line]})
+
+
+def hashed_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an entry that the chain covers, from a stored or about-to-be-stored row."""
+    keys = (
+        "amount", "batch_id", "batch_sha256", "coef_ids", "credit", "debit", "idem_key",
+        "period_end_us", "period_id", "period_start_us", "price_id", "recorded_us",
+        "reverses_seq", "seq", "unit",
+    )  # fmt: skip
+    return {**{key: row[key] for key in keys}, "v": FORMAT}
+
+
+def content_sha256(row: Mapping[str, Any]) -> str:
+    """Digest of an entry without its place and time: what a retry must repeat."""
+    return digest({k: v for k, v in hashed_row(row).items() if k not in ("seq", "recorded_us")})
+
+
+def period_of(at_us: int) -> tuple[str, int, int]:
+    """The calendar month (UTC) of a moment: id, start, end.
+
+    >>> period_of(0)
+    ('1970-01', 0, 2678400000000)
+    """
+    moment = datetime.fromtimestamp(at_us / 1e6, UTC)
+    start = datetime(moment.year, moment.month, 1, tzinfo=UTC)
+    after = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
+    return start.strftime("%Y-%m"), _us(start), _us(after)
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000
+
+
+def merge(transfers: Sequence[Transfer]) -> tuple[Transfer, ...]:
+    """Join transfers between the same accounts in the same unit; drop those of nothing."""
+    merged: dict[tuple[str, str, str], Transfer] = {}
+    for t in transfers:
+        key = (t.unit, t.debit.path, t.credit.path)
+        before = merged.get(key)
+        amount = t.amount + (before.amount if before else 0)
+        coefs = tuple(sorted(set(t.coef_ids) | set(before.coef_ids if before else ())))
+        merged[key] = Transfer(t.unit, amount, t.debit, t.credit, t.price_id, coefs)
+    return tuple(t for _, t in sorted(merged.items()) if t.amount)

@@ -1,0 +1,144 @@
+"""A registered version: its artefact, signature, lineage, compute profile and evidence."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from steelyard.domain.errors import Fault, InvalidInput
+
+Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
+MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor in Open Inference Protocol terms; −1 in ``shape`` is a variable dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a version takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlopsProfile:
+    """FLOPs of one item; None when counting did not cover every compute operation."""
+
+    forward: int | None
+    train_step: int | None
+    method: str
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured on this version, beside its parent, on the named hardware.
+
+    ``accuracy`` in [0, 1] over ``examples`` held-out rows; latency is milliseconds at batch 1 in
+    one thread; ``agreement`` is top-1 agreement with the parent. ``hardware`` says where.
+    """
+
+    size_bytes: int
+    accuracy: float
+    examples: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    hardware: Mapping[str, str]
+    parent_size_bytes: int | None = None
+    parent_accuracy: float | None = None
+    parent_latency_ms_p50: float | None = None
+    parent_latency_ms_p95: float | None = None
+    agreement: float | None = None
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A logged model that is about to become a version: all of it, before anything is written."""
+
+    model: str
+    run_id: str
+    source: str
+    artifact: str
+    sha256: str
+    size_bytes: int
+    variant: str
+    relation: Relation
+    signature: Signature
+    parent: int | None = None
+    parameters: int | None = None
+    flops: FlopsProfile | None = None
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version in the registry. ``created_us`` is the registry's clock."""
+
+    model: str
+    version: int
+    run_id: str
+    source: str
+    artifact: str
+    sha256: str
+    size_bytes: int
+    variant: str
+    relation: Relation
+    signature: Signature
+    created_us: int
+    parent: int | None = None
+    parameters: int | None = None
+    flops: FlopsProfile | None = None
+    evidence: Evidence | None = None
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """``digits/2``, as people write it."""
+        return f"{self.model}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRef:
+    """What a person typed: ``digits``, ``digits/2`` or ``digits@champion``."""
+
+    model: str
+    version: int | None = None
+    alias: str | None = None
+
+
+def parse_ref(text: str) -> VersionRef:
+    """Read ``MODEL``, ``MODEL/VERSION`` or ``MODEL@ALIAS``.
+
+    >>> parse_ref("digits/2")
+    VersionRef(model='digits', version=2, alias=None)
+    >>> parse_ref("digits@champion").alias
+    'champion'
+
+    Raises:
+        InvalidInput: the text is none of the three.
+    """
+    model, slash, number = text.partition("/")
+    alias = ""
+    if not slash:
+        model, at, alias = text.partition("@")
+        if at and not MODEL_NAME.fullmatch(alias):
+            raise _bad_ref(text)
+    elif not number.isdecimal() or int(number) < 1:
+        raise _bad_ref(text)
+    if not MODEL_NAME.fullmatch(model):
+        raise _bad_ref(text)
+    return VersionRef(model, int(number) if number else None, alias or None)
+
+
+def _bad_ref(text: str) -> InvalidInput:
+    fault = Fault("model", f"{text!r} is not MODEL, MODEL/VERSION or MODEL@ALIAS")
+    return InvalidInput(str(fault), (fault,), "Names use a-z, 0-9, '-' and '_': digits/2.")

@@ -1,0 +1,41 @@
+"""The model registry, as the platform needs it."""
+
+from pathlib import Path
+from typing import Protocol
+
+from steelyard.domain.model_version import Candidate, ModelVersion
+
+
+class Registry(Protocol):
+    """Versions are immutable once registered; aliases are projections of our own history."""
+
+    def models(self) -> list[str]:
+        """The names of all registered models, sorted."""
+        ...
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """All complete versions of a model, oldest first. Raises NotFound for an unknown model."""
+        ...
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """One version. Raises NotFound, or Refused when it was not registered by Steelyard."""
+        ...
+
+    def register(self, candidate: Candidate) -> ModelVersion:
+        """Make a version out of a logged model in one write, tags and all."""
+        ...
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Alias -> version."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version; repeating it changes nothing."""
+        ...
+
+    def fetch(self, version: ModelVersion, cache: Path) -> Path:
+        """The artefact as a private file under ``cache``, its SHA-256 checked.
+
+        Raises Refused when the bytes differ from what was registered.
+        """
+        ...

@@ -1,0 +1,18 @@
+"""Whatever owns the weights: the edge in production."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from steelyard.domain.traffic import Route
+
+
+class TrafficRouter(Protocol):
+    """Applying the same table again changes nothing."""
+
+    def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
+        """Make exactly these routes live, durably; return when each is seen live.
+
+        ``deployed`` lists the (model, version) pairs that answer explicit-version requests.
+        Raises Unavailable when the router does not take them; the durable copy is written anyway.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Use cases: each reads the facts, asks a rule, and writes the outcome in one transaction."""

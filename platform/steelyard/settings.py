@@ -1,0 +1,215 @@
+"""Settings, read once: defaults < TOML file < ``STEELYARD_*`` environment.
+
+The defaults are the embedded platform: everything under one home directory on this machine. The
+same settings point at PostgreSQL, an MLflow server or a Ray cluster.
+"""
+
+import os
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from steelyard.domain.errors import Fault, InvalidInput
+
+LONGEST_SOCKET_PATH = 100
+"""Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its unit. Frozen: a process reads them once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STEELYARD_", frozen=True, extra="forbid", validate_default=True
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".steelyard",
+        description="Where the embedded platform keeps everything.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="SQLAlchemy URL of the ledger; empty: SQLite under the home.",
+    )
+    mlflow_uri: str = Field(
+        default="", description="MLflow tracking and registry URI; empty: SQLite under the home."
+    )
+    ray_address: str = Field(
+        default="", description="Address of a Ray cluster; empty: a local Ray of our own."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the public ports bind to.")
+    edge_port: int = Field(default=8080, ge=1, le=65535, description="Inference requests.")
+    api_port: int = Field(default=8090, ge=1, le=65535, description="Dashboard and API.")
+    mlflow_port: int = Field(default=8091, ge=1, le=65535, description="MLflow's web pages.")
+    ray_port: int = Field(default=8092, ge=1, le=65535, description="Ray's head, loopback.")
+    serve_port: int = Field(default=8093, ge=1, le=65535, description="Ray Serve, loopback.")
+    serve_ports_from: int = Field(
+        default=31000,
+        ge=1024,
+        le=64000,
+        description="First of 500 loopback ports that Ray Serve's replicas may use.",
+    )
+    ray_cpus: int = Field(
+        default=8,
+        ge=3,
+        description="Logical CPUs of the local Ray: training and serving share the real cores.",
+    )
+    region: str = Field(
+        default="", description="Grid region for carbon, e.g. DEU; empty: carbon is unknown."
+    )
+    device_model: str = Field(
+        default="generic-vcpu", description="Device model that prices, watts and energy refer to."
+    )
+    price_sku: str = Field(default="vcpu-hour", description="Price book row for a device.")
+    meter_interval_s: float = Field(
+        default=10.0, gt=0, le=60, description="Seconds between a replica's metering windows."
+    )
+    tick_s: float = Field(
+        default=1.0, gt=0, le=60, description="Seconds between two turns of the controller."
+    )
+    posting_interval_s: float = Field(
+        default=10.0, gt=0, description="Seconds between two postings of windows to the ledger."
+    )
+    replica_request_limit: int = Field(
+        default=64, ge=1, description="Requests that a replica works on at once."
+    )
+    replica_queue_limit: int = Field(
+        default=128, ge=0, description="Requests that may wait for a replica; more get 503."
+    )
+    body_limit_bytes: int = Field(
+        default=8 * 2**20, ge=1024, description="Largest request body; a larger one gets 413."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the TOML file, then defaults."""
+        file = TomlConfigSettingsSource(settings_cls, _toml_file())
+        return init_settings, env_settings, file
+
+    @property
+    def database(self) -> str:
+        """The ledger's SQLAlchemy URL; may hold a password, never log it."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def registry_uri(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> Path:
+        """Where the embedded registry keeps artefacts."""
+        return self.home / "artifacts"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Verified copies of artefacts that serve on this machine, by digest."""
+        return self.home / "cache"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Ray Train's storage: checkpoints of runs."""
+        return self.home / "checkpoints"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Facts on their way to the ledger."""
+        return self.home / "spool"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, process records, the edge's configuration and maps. Private (0700)."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """One log file a process."""
+        return self.home / "logs"
+
+    @property
+    def secret_dir(self) -> Path:
+        """The bucket key and the API token, one file each. Private (0700)."""
+        return self.home / "secrets"
+
+    @property
+    def ray_temp_dir(self) -> Path:
+        """Ray's session directory; in the system's temporary folder when the home is too deep.
+
+        Ray appends about 65 characters for its sockets (``session_…/sockets/plasma_store``).
+        """
+        inside = self.home / "ray"
+        if len(str(inside)) <= 107 - 68:
+            return inside
+        name = sha256(str(self.home).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"steelyard-{name}"
+
+    @property
+    def local_ray_address(self) -> str:
+        """Where Ray is: the configured cluster, else the head that ``steelyard up`` starts."""
+        return self.ray_address or f"127.0.0.1:{self.ray_port}"
+
+    @property
+    def edge_url(self) -> str:
+        """Base URL for inference."""
+        return f"http://{self.host}:{self.edge_port}"
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the dashboard and the API."""
+        return f"http://{self.host}:{self.api_port}"
+
+    def as_environment(self) -> dict[str, str]:
+        """Every setting as ``STEELYARD_*``, so that child processes read the same values."""
+        values = self.model_dump()
+        values["database_url"] = self.database_url.get_secret_value()
+        return {f"STEELYARD_{key.upper()}": str(value) for key, value in values.items()}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; every bad one is named at once.
+
+    Raises:
+        InvalidInput: a value is malformed, a key is unknown, or the home's path is too long for
+            a Unix socket.
+    """
+    known = set(Settings.model_fields)
+    stray = [k for k in os.environ if k.startswith("STEELYARD_") and k[10:].lower() not in known]
+    faults = [Fault(k, "is not a setting") for k in stray if k not in ("STEELYARD_CONFIG",)]
+    settings = None
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        faults += [Fault(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+    if settings is not None:
+        settings = settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+        longest = len(str(settings.run_dir / "edge-admin.sock"))
+        if longest > LONGEST_SOCKET_PATH:
+            faults.append(Fault("home", f"{settings.home} is too long for a socket path"))
+    if faults or settings is None:
+        raise InvalidInput(
+            "The settings are not usable.", tuple(faults), "See docs/reference/settings.md."
+        )
+    return settings
+
+
+def _toml_file() -> Path:
+    named = os.environ.get("STEELYARD_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    home = Path(os.environ.get("STEELYARD_HOME", "~/.steelyard")).expanduser()
+    return home / "steelyard.toml"
