@@ -188,7 +188,7 @@ def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
         model=found.name,
         version=int(found.version),
         run_id=found.run_id or "",
-        source=found.source,
+        source=found.source or "",
         artifact=tags["artifact"],
         sha256=tags["sha256"],
         size_bytes=int(tags["size_bytes"]),

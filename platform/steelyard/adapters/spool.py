@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
     Resource,
     ResourceEnd,
@@ -21,8 +22,6 @@ from steelyard.domain.metering import (
     SupplyWindow,
     UsageWindow,
 )
-
-Fact = Resource | ResourceEnd | SupplyWindow | UsageWindow | RunAttempt | PredictionRecord
 
 KINDS: dict[str, type[Fact]] = {
     "resource": Resource,
@@ -102,3 +101,26 @@ def _fact(segment: Path, number: int, line: str) -> Fact:
         return kind(**row)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{segment.name}, line {number}: not a fact: {error}") from error
+
+
+class SpoolFolder:
+    """All producers' segments on this machine, for the collector."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def segments(self) -> Sequence[Path]:
+        """Closed segments, oldest first."""
+        return segments(self._directory)
+
+    def read(self, segment: Path) -> list[Fact]:
+        """The facts of one segment; ValueError when it is damaged."""
+        return read(segment)
+
+    def done(self, segment: Path) -> None:
+        """The ledger has it: it may go."""
+        segment.unlink(missing_ok=True)
+
+    def damaged(self, segment: Path) -> None:
+        """Keep it aside for a person, out of the collector's way."""
+        segment.rename(segment.with_suffix(".damaged"))

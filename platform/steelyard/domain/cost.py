@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from steelyard.domain.allocation import round_half_even
 
@@ -45,7 +46,7 @@ def cost_nano(
     changes = sorted({p.valid_from_us for p in prices if start_us < p.valid_from_us < end_us})
     edges = [start_us, *changes, end_us]
     total = Fraction(0)
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         price = price_at(prices, sku, left, as_of_us)
         if price is None:
             return None

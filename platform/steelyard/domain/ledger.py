@@ -62,8 +62,9 @@ class Batch:
     @property
     def batch_id(self) -> str:
         """The same work has the same id, so a retry needs no memory."""
-        return digest({"p": [self.kind, self.method_id, self.method_version, self.subject,
-                             self.period_start_us, self.period_end_us, self.revision]})[:32]  # fmt: skip
+        parts = [self.kind, self.method_id, self.method_version, self.subject,
+                 self.period_start_us, self.period_end_us, self.revision]  # fmt: skip
+        return digest({"p": parts})[:32]
 
     @property
     def batch_sha256(self) -> str:

@@ -1,6 +1,6 @@
 """From measured windows to transfers: supply = busy + idle + overhead, to the last unit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from steelyard.domain.carbon import facility_overhead_mj, operational_ug
 from steelyard.domain.cost import Price, cost_nano
 from steelyard.domain.energy import LoadModel, window_energy
 from steelyard.domain.ledger import Account, Transfer, Unit
-from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
+from steelyard.domain.metering import LedgerPhase, Resource, SupplyWindow, UsageWindow
 
 IDLE = "~idle"
 
@@ -43,17 +43,27 @@ def consumer(usage: UsageWindow) -> Account:
                    usage.run_id if usage.version is None else None)  # fmt: skip
 
 
-def idle_account(resource: Resource, usages: Sequence[UsageWindow]) -> Account:
-    """Where unused time goes: the deployment it waited for, by model and version if there is one.
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a resource worked for: a version, or a run that has none yet."""
 
-    A resource that saw a single version belongs to it, so its idle time is that version's idle.
+    model: str
+    version: int | None
+    phase: LedgerPhase
+    run_id: str | None
+
+
+def idle_account(resource: Resource, owners: Collection[Owner]) -> Account:
+    """Where unused time goes: the deployment or run it waited for.
+
+    A resource that ever worked for a single owner belongs to it, and so does its idle time.
     """
-    owners = {(u.model, u.version, u.phase) for u in usages}
-    subject = resource.resource_id.rsplit("/", 1)[0]
-    if len(owners) == 1:
-        model, version, phase = next(iter(owners))
-        return Account(f"idle:{subject}", "idle", phase, model, version)
-    return Account(f"idle:{subject}", "idle")
+    path = f"idle:{resource.resource_id.rsplit('/', 1)[0]}"
+    if len(owners) != 1:
+        return Account(path, "idle")
+    owner = next(iter(owners))
+    run_id = owner.run_id if owner.version is None else None
+    return Account(path, "idle", owner.phase, owner.model, owner.version, run_id=run_id)
 
 
 def window_transfers(

@@ -65,8 +65,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to this version's head; nothing happens when it is there.
+def migrate(engine: Engine) -> bool:
+    """Bring the schema to this version's head; False when it is there already.
 
     Raises:
         Unavailable: the database was written by a newer Steelyard.
@@ -78,13 +78,14 @@ def migrate(engine: Engine) -> None:
     config = _alembic(engine)
     script = ScriptDirectory.from_config(config)
     if current == script.get_current_head():
-        return
+        return False
     if current is not None and current not in {r.revision for r in script.walk_revisions()}:
         raise Unavailable(
             f"The ledger's schema is {current}, which this version does not know.",
             "Install the Steelyard that wrote it, or a newer one.",
         )
     command.upgrade(config, "head")
+    return True
 
 
 def _alembic(engine: Engine) -> Config:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, func, select
 
-from steelyard.adapters.spool import NAMES, Fact
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.facts import Fact
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import (
     Resource,
@@ -21,6 +21,7 @@ from steelyard.domain.metering import (
     SupplyWindow,
     UsageWindow,
 )
+from steelyard.domain.posting import Owner
 
 F = TypeVar("F")
 
@@ -45,11 +46,15 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class OpenWindow:
-    """A supply window that is not in the ledger yet, with the usage inside it."""
+    """A supply window that is not in the ledger yet, with the usage inside it.
+
+    ``owners`` are all that the resource ever worked for, in this window or another.
+    """
 
     resource: Resource
     supply: SupplyWindow
     usages: tuple[UsageWindow, ...]
+    owners: frozenset[Owner]
 
 
 class FactStore:
@@ -102,6 +107,10 @@ class FactStore:
                 .where(u.c.window_start_us.between(min(starts, default=0), max(starts, default=0)))
             )
             usages = [_fact(UsageWindow, r) for r in connection.execute(inside).mappings()]
+            whose = select(u.c.resource_id, u.c.model, u.c.version, u.c.phase, u.c.run_id)
+            owners: dict[str, set[Owner]] = {}
+            for row in connection.execute(whose.where(u.c.resource_id.in_(ids)).distinct()):
+                owners.setdefault(row.resource_id, set()).add(Owner(*row[1:]))
         grouped: dict[tuple[str, int], list[UsageWindow]] = {}
         for usage in usages:
             grouped.setdefault((usage.resource_id, usage.window_start_us), []).append(usage)
@@ -109,6 +118,7 @@ class FactStore:
             OpenWindow(
                 resources[w.resource_id], w,
                 tuple(grouped.get((w.resource_id, w.window_start_us), ())),
+                frozenset(owners.get(w.resource_id, ())),
             )
             for w in supplies
         ]  # fmt: skip
@@ -133,6 +143,31 @@ class FactStore:
                 (_fact(Resource, row), row["moment"])
                 for row in connection.execute(query).mappings()
             ]
+
+    def usage_sums(self, model: str) -> list[dict[str, Any]]:
+        """Usage of a model summed by version, run, phase and activity; FLOPs are exact.
+
+        ``flop`` is None when no window of the group knew its FLOPs.
+        """
+        u = t.usage_window
+        query = select(u).where(u.c.model == model)
+        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                key = (row.version, row.run_id, row.phase, row.activity)
+                group = groups.setdefault(
+                    key,
+                    {"version": row.version, "run_id": row.run_id, "phase": row.phase,
+                     "activity": row.activity, "requests": 0, "errors": 0, "items": 0,
+                     "busy_ns": 0, "flop": None, "start_us": row.window_start_us, "end_us": 0},
+                )  # fmt: skip
+                for name in ("requests", "errors", "items", "busy_ns"):
+                    group[name] += getattr(row, name)
+                if row.flop is not None:
+                    group["flop"] = (group["flop"] or 0) + row.flop
+                group["start_us"] = min(group["start_us"], row.window_start_us)
+                group["end_us"] = max(group["end_us"], row.window_end_us)
+        return list(groups.values())
 
     def conflicts(self) -> int:
         """How many rows were refused because their key is taken by other content."""
@@ -192,6 +227,3 @@ def _conflicts(
         ("conflict_id",),
     )
     return len(clashes)
-
-
-assert set(KEYS) == set(NAMES)

@@ -57,7 +57,7 @@ class LedgerStore:
                 connection.execute(insert(t.entry), rows)
             marks = [{"idem_key": key, "batch_id": batch.batch_id} for key in windows]
             if len(insert_new(connection, t.posted_window, marks, ("idem_key",))) != len(marks):
-                raise _AlreadyPosted
+                raise _AlreadyPostedError
             return len(rows)
 
     def revision(self, kind: str, method_id: str, subject: str) -> int:
@@ -143,7 +143,7 @@ class LedgerStore:
             return connection.execute(query).scalar()
 
 
-class _AlreadyPosted(Exception):
+class _AlreadyPostedError(Exception):
     """Another poster took one of these windows; the transaction is rolled back."""
 
 

@@ -1,0 +1,47 @@
+"""What should run and how traffic should go, derived from rollouts and promotions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from steelyard.domain.rollout import SECOND_US, Rollout
+
+ABORTED_WARM_S = 30.0
+"""Seconds that an aborted canary stays up, so that its last answers can finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The versions of one model that should run, and why each does."""
+
+    model: str
+    versions: Mapping[int, str]
+
+
+def desired_versions(
+    model: str, stable: int | None, rollouts: Iterable[Rollout], now_us: int
+) -> Desired:
+    """Stable, the candidate and stable of an open rollout, and what is kept warm after one."""
+    wanted: dict[int, str] = {}
+    for rollout in rollouts:
+        if rollout.is_open:
+            wanted.setdefault(rollout.candidate, "candidate")
+            if rollout.stable is not None:
+                wanted[rollout.stable] = "stable"
+            continue
+        warm = _kept_warm(rollout, now_us)
+        if warm is not None:
+            wanted.setdefault(warm, "warm")
+    if stable is not None:
+        wanted[stable] = "stable"
+    return Desired(model, dict(sorted(wanted.items())))
+
+
+def _kept_warm(rollout: Rollout, now_us: int) -> int | None:
+    if rollout.ended_us is None:
+        return None
+    age_s = (now_us - rollout.ended_us) / SECOND_US
+    if rollout.condition == "healthy":
+        return rollout.stable if age_s < rollout.plan.keep_warm_s else None
+    if rollout.condition == "degraded":
+        return rollout.candidate if age_s < ABORTED_WARM_S else None
+    return None
