@@ -1,1 +1,1 @@
-"""x."""
+"""The training side: workflows, Ray Train, evidence, compression, registration."""

@@ -125,8 +125,8 @@ class MlflowRegistry:
         if target.exists() and _sha256(target) == version.sha256:
             return target
         with tempfile.TemporaryDirectory() as scratch:
-            source = f"{version.source}/{version.artifact}"
             try:
+                source = f"{self._location(version)}/{version.artifact}"
                 local = Path(download_artifacts(source, dst_path=scratch, tracking_uri=self._uri))
             except (MlflowException, OSError) as error:
                 raise NotFound(
@@ -140,6 +140,15 @@ class MlflowRegistry:
             _check(partial, version)
             partial.rename(target)
         return target
+
+    def _location(self, version: ModelVersion) -> str:
+        """Where a version's files are. MLflow's own look-up of a ``models:/m-…`` URI asks the
+        process's default tracking URI, which need not be ours.
+        """
+        if not version.source.startswith("models:/m-"):
+            return version.source
+        found = self._client.get_logged_model(version.source.removeprefix("models:/"))
+        return str(found.artifact_location)
 
 
 def _check(path: Path, version: ModelVersion) -> None:

@@ -56,7 +56,7 @@ class Producer:
 
     def write(self, facts: Iterable[Fact]) -> Path | None:
         """Store facts as one durable segment; None when there were none."""
-        lines = [json.dumps({"kind": NAMES[type(f)], **asdict(f)}) for f in facts]
+        lines = [json.dumps({"fact": NAMES[type(f)], **asdict(f)}) for f in facts]
         if not lines:
             return None
         self._segment += 1
@@ -95,7 +95,7 @@ def read(segment: Path) -> list[Fact]:
 def _fact(segment: Path, number: int, line: str) -> Fact:
     try:
         row = json.loads(line)
-        kind = KINDS[row.pop("kind")]
+        kind = KINDS[row.pop("fact")]
         if isinstance(row.get("classes"), list):
             row["classes"] = tuple(row["classes"])
         return kind(**row)

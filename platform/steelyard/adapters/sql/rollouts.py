@@ -85,7 +85,7 @@ class RolloutStore:
                     t.rollout.c.rollout_id == after.rollout_id,
                     t.rollout.c.row_version == before.row_version,
                 )
-                .values(**_row(after, version), updated_us=now_us)
+                .values({**_row(after, version), "updated_us": now_us})
             )
             if changed.rowcount != 1:
                 raise Conflict(f"Rollout {after.rollout_id} was changed meanwhile.", "Try again.")

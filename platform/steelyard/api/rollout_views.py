@@ -1,0 +1,103 @@
+"""What the pages show of a rollout: where it stands on its steps, and what each version did."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from steelyard.domain.analysis import Verdict
+from steelyard.domain.promotion import Promotion
+from steelyard.domain.rollout import Rollout
+
+StepState = Literal["done", "present", "stopped", "to come"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of the plan and where it stands."""
+
+    number: int
+    weight_bp: int
+    bake_s: float
+    min_requests: int
+    state: StepState
+
+
+@dataclass(frozen=True, slots=True)
+class ArmView:
+    """What one version answered since the rollout began, and how its application is.
+
+    ``application`` is None when it does not run. ``wrong`` counts among ``labelled``.
+    """
+
+    version: int
+    role: str
+    weight_bp: int | None
+    application: str | None
+    application_reason: str
+    requests: int
+    errors: int
+    labelled: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """The open rollout of a model, else its last one; None before the first deployment."""
+
+    model: str
+    stable: int | None
+    rollout: Rollout | None
+    steps: tuple[StepView, ...]
+    arms: tuple[ArmView, ...]
+    verdicts: tuple[Verdict, ...]
+    events: tuple[Mapping[str, Any], ...]
+    promotions: tuple[Promotion, ...]
+
+
+def steps(rollout: Rollout) -> tuple[StepView, ...]:
+    """The plan's steps, with where the rollout is on them."""
+    found = []
+    for index, step in enumerate(rollout.plan.steps):
+        state: StepState = "to come"
+        if rollout.condition == "healthy" or index < rollout.step:
+            state = "done"
+        elif index == rollout.step:
+            halted = rollout.condition in ("aborting", "degraded", "failed")
+            state = "stopped" if halted else "present"
+        found.append(StepView(index + 1, step.weight_bp, step.bake_s, step.min_requests, state))
+    return tuple(found)
+
+
+def arms(
+    rollout: Rollout, stable: int | None, counts: Sequence[Mapping[str, Any]],
+    running: Mapping[int, Mapping[str, Any]],
+) -> tuple[ArmView, ...]:  # fmt: skip
+    """The two versions of the rollout first, then others that answered since it began."""
+    counted = {int(row["version"]): row for row in counts}
+    roles = {rollout.candidate: "candidate"}
+    if rollout.stable is not None:
+        roles[rollout.stable] = "stable"
+    if stable is not None and not rollout.is_open:
+        roles[stable] = "stable"
+    others = sorted(set(counted) - set(roles))
+    found = []
+    for version in [*sorted(roles), *others]:
+        row = counted.get(version, {})
+        application = running.get(version, {})
+        found.append(
+            ArmView(
+                version, roles.get(version, "pinned"), _weight(rollout, stable, version),
+                application.get("phase"), application.get("reason", ""),
+                *(int(row.get(k, 0)) for k in ("requests", "errors", "labelled", "wrong")),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _weight(rollout: Rollout, stable: int | None, version: int) -> int | None:
+    """The intended share of traffic in basis points; None for a version outside the rollout."""
+    if not rollout.is_open:
+        return 10_000 if version == stable else 0
+    if version == rollout.candidate:
+        return rollout.weight_bp
+    return 10_000 - rollout.weight_bp if version == rollout.stable else None

@@ -1,0 +1,190 @@
+"""What the pages show, as frozen values: the same ones become HTML, JSON and CSV."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from steelyard.api.evidence import Evidence
+from steelyard.api.rollout_views import RolloutView, arms, steps
+from steelyard.bootstrap import Platform
+from steelyard.domain.allocation import round_half_even
+from steelyard.domain.analysis import Verdict, judge_all
+from steelyard.domain.break_even import BreakEven
+from steelyard.domain.errors import NotFound
+from steelyard.domain.model_version import ModelVersion
+from steelyard.domain.rollout import Rollout
+from steelyard.services.audits import Trace
+from steelyard.services.rollouts import CHAMPION
+from steelyard.services.statements import ModelStatement, VersionStatement
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One model in the list. ``inference_nano`` includes idle time; None: not known."""
+
+    model: str
+    stable: int | None
+    candidate: int | None
+    weight_bp: int | None
+    condition: str | None
+    training_nano: int | None
+    inference_nano: int | None
+    requests: int
+    break_even: BreakEven
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version: its account, and what the registry vouches for.
+
+    ``per_1000_direct_nano`` is direct use, ``per_1000_nano`` includes the time its replicas
+    waited. ``account`` is None for a version that the ledger does not know yet, ``registered``
+    for one that the registry does not show.
+    """
+
+    version: int | None
+    champion: bool
+    account: VersionStatement | None
+    registered: ModelVersion | None
+    per_1000_direct_nano: int | None
+    per_1000_nano: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """Everything about a model. ``registry_answered``: whether evidence could be looked up."""
+
+    statement: ModelStatement
+    versions: tuple[VersionView, ...]
+    registry_answered: bool
+    rollout: RolloutView
+
+
+class Views:
+    """Reads the platform for the pages; changes nothing."""
+
+    def __init__(self, platform: Platform, evidence: Evidence) -> None:
+        self._platform = platform
+        self._evidence = evidence
+
+    def index(self) -> list[IndexRow]:
+        """Every model that was registered, charged or deployed."""
+        return [self._index_row(model) for model in self._models()]
+
+    def model(self, model: str) -> ModelView:
+        """One model.
+
+        Raises:
+            NotFound: nobody registered, charged or deployed a model of this name.
+        """
+        self._must_exist(model)
+        statement = self._platform.statements.model(model)
+        registered = self._evidence.versions(model)
+        rollout = self.rollout(model)
+        versions = version_views(statement, registered or (), rollout.stable)
+        return ModelView(statement, versions, registered is not None, rollout)
+
+    def rollout(self, model: str) -> RolloutView:
+        """How the rollout of a model moves.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        self._must_exist(model)
+        store = self._platform.rollout_store
+        promotions = tuple(store.promotions(model))
+        stable = next((p.to_version for p in reversed(promotions) if p.alias == CHAMPION), None)
+        newest = store.open_rollout(model) or next(iter(store.rollouts(model, limit=1)), None)
+        if newest is None:
+            return RolloutView(model, stable, None, (), (), (), (), promotions)
+        rollout = newest.rollout
+        running = {a["version"]: a for a in store.applications() if a["model"] == model}
+        counts = self._platform.predictions.counts(model, rollout.created_us)
+        return RolloutView(
+            model, stable, rollout, steps(rollout), arms(rollout, stable, counts, running),
+            self._verdicts(rollout), tuple(store.events(rollout.rollout_id)), promotions,
+        )  # fmt: skip
+
+    def prediction(self, prediction_id: str) -> Trace:
+        """Everything behind one prediction. Raises NotFound."""
+        return self._platform.audits.trace(prediction_id)
+
+    def _models(self) -> list[str]:
+        deployed = self._platform.rollout_store.models()
+        return sorted({*self._platform.statements.models(), *deployed})
+
+    def _must_exist(self, model: str) -> None:
+        if model in self._platform.rollout_store.models():
+            return  # cheap, and the rollout part asks every two seconds
+        known = self._models()
+        if model not in known:
+            hint = f"Known: {', '.join(known)}." if known else "Train one: steelyard train."
+            raise NotFound(f"There is no model {model!r}.", hint)
+
+    def _index_row(self, model: str) -> IndexRow:
+        statement = self._platform.statements.model(model)
+        opened = self._platform.rollout_store.open_rollout(model)
+        rollout = opened.rollout if opened else None
+        history = self._platform.rollout_store.promotions(model)
+        return IndexRow(
+            model=model,
+            stable=next((p.to_version for p in reversed(history) if p.alias == CHAMPION), None),
+            candidate=rollout.candidate if rollout else None,
+            weight_bp=rollout.weight_bp if rollout else None,
+            condition=rollout.condition if rollout else None,
+            training_nano=statement.training.cost_nano,
+            inference_nano=added(statement.serving.cost_nano, statement.idle.cost_nano),
+            requests=statement.traffic.requests,
+            break_even=statement.break_even["allocation"],
+        )
+
+    def _verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:
+        if rollout.kind != "canary":
+            return ()
+        plan = rollout.plan
+        rows = self._platform.rollout_store.observations(rollout.rollout_id)
+        return judge_all(plan.metrics, rows, plan.alpha_rollback, plan.alpha_promote)
+
+
+def added(*amounts: int | None) -> int | None:
+    """The sum of what is known; None when nothing is.
+
+    >>> added(1, None), added(None, None), added(0, None)
+    (1, None, 0)
+    """
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
+
+
+def per_1000(cost_nano: int | None, requests: int) -> int | None:
+    """Cost of a thousand requests; None without requests or without a cost.
+
+    >>> per_1000(500, 250), per_1000(None, 10), per_1000(500, 0)
+    (2000, None, None)
+    """
+    if cost_nano is None or not requests:
+        return None
+    return round_half_even(Fraction(cost_nano * 1000, requests))
+
+
+def version_views(
+    statement: ModelStatement, registered: Sequence[ModelVersion], stable: int | None
+) -> tuple[VersionView, ...]:
+    """Every version that the ledger or the registry knows; runs without a version come last."""
+    accounts = {v.version: v for v in statement.versions}
+    known = {v.version: v for v in registered}
+    numbers = sorted({*(n for n in accounts if n is not None), *known})
+    views = []
+    for number in [*numbers, None] if None in accounts else numbers:
+        account = accounts.get(number)
+        direct = account.serving.cost_nano if account else None
+        full = added(direct, account.idle.cost_nano) if account else None
+        requests = account.traffic.requests if account else 0
+        views.append(
+            VersionView(
+                number, number is not None and number == stable, account,
+                known.get(number) if number is not None else None,
+                per_1000(direct, requests), per_1000(full, requests),
+            )
+        )  # fmt: skip
+    return tuple(views)

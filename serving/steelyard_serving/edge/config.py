@@ -1,0 +1,212 @@
+"""HAProxy's configuration for the edge, rendered from the settings.
+
+A request's way: id and unit -> route of its model -> bucket -> arm and version -> Ray Serve at
+``/v/<model>/<version>/…``. The replica marks what it answered (``x-steelyard-answer``); what
+comes back without the mark was said by Ray Serve about itself and is tried again.
+"""
+
+from base64 import b64encode
+
+from steelyard.settings import Settings
+from steelyard_serving.edge.files import EdgeFiles, edge_files
+
+ROOM_MS = 1500
+"""Pause of a retry. With the attempts below it outlives a restart of Ray Serve's HAProxy."""
+
+ATTEMPTS = 8
+RETRY_BUFFER_BYTES = 128 * 1024
+"""A request is repeated only when it fits into one buffer; a larger one is tried once."""
+
+MODEL = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
+
+
+def render(settings: Settings, key: bytes) -> str:
+    """The whole configuration. ``key`` is the bucket key; the text holds it, so keep it private."""
+    files = edge_files(settings)
+    return "\n".join((_process(files), _edge(settings, files, key), _backends(settings, files), ""))
+
+
+def _process(files: EdgeFiles) -> str:
+    return f"""\
+global
+    maxconn 2000
+    hard-stop-after 5s
+    tune.bufsize {RETRY_BUFFER_BYTES}
+    stats socket unix@{files.admin} mode 600 level admin
+    stats timeout 10s
+
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 60s
+    timeout server 60s
+    timeout queue 5s
+    timeout http-request 10s
+    timeout http-keep-alive 60s
+    option http-keep-alive
+    http-reuse always
+    http-error status 400 {_json("malformed HTTP request")}
+    http-error status 408 {_json("the request did not arrive in time")}
+    http-error status 500 {_json("internal error")}
+    http-error status 502 {_json("the model server broke off")}
+    http-error status 503 {_json("no model server answers")} hdr retry-after 1
+    http-error status 504 {_json("the model server took too long")}
+"""
+
+
+def _edge(settings: Settings, files: EdgeFiles, key: bytes) -> str:
+    return f"""\
+frontend edge
+    bind {settings.host}:{settings.edge_port}
+{_identity()}
+{_own_answers(files)}
+{_addresses(files)}
+{_choice(files, key)}
+{_onward(settings)}
+    http-after-response set-header x-prediction-id %[var(txn.id)]
+    default_backend serve
+"""
+
+
+def _identity() -> str:
+    return """\
+    http-request set-var(txn.id) uuid()
+    http-request del-header x-steelyard- -m beg
+    http-request set-header x-prediction-id %[var(txn.id)]"""
+
+
+def _own_answers(files: EdgeFiles) -> str:
+    server = """'{"name":"steelyard","version":"0.1.0","extensions":["parameters"]}'"""
+    healthy = """'{"live":true,"ready":true}'"""
+    waiting = """'{"live":true,"ready":false}'"""
+    answer = "http-request return status 200 content-type application/json string"
+    return f"""\
+    acl reads method GET HEAD
+    acl own path /v2 /v2/ /v2/health/live /v2/health/ready
+    acl ready str(ready),map_str_int({files.status},0) eq 1
+    {_deny(405, "use GET", "own !reads", "hdr allow GET")}
+    {answer} {server} if {{ path /v2 /v2/ }}
+    {answer} '{{"live":true}}' if {{ path /v2/health/live }}
+    {answer} {healthy} if {{ path /v2/health/ready }} ready
+    http-request return status 503 content-type application/json string {waiting} \
+hdr retry-after 1 if {{ path /v2/health/ready }}"""
+
+
+def _addresses(files: EdgeFiles) -> str:
+    """Which model, which version if the path pins one, and what is asked of it."""
+    infer, about = "(/infer)", "(/ready)?"
+    return f"""\
+    acl split path_reg ^/v2/models/{MODEL}{infer}$ ^/v2/models/{MODEL}{about}$
+    acl pinned path_reg ^/v2/models/{MODEL}/versions/[0-9]{{1,9}}{infer}$ \
+^/v2/models/{MODEL}/versions/[0-9]{{1,9}}{about}$
+    acl infers path_end /infer
+    {_deny(404, "no such path", "!split !pinned")}
+    {_deny(405, "use POST", "infers !{ method POST }", "hdr allow POST")}
+    {_deny(405, "use GET", "!infers !reads", "hdr allow GET")}
+    http-request set-var(txn.model) path,field(4,/)
+    http-request set-var(txn.route) var(txn.model),map({files.routes})
+    http-request set-var(txn.version) path,field(6,/) if pinned
+    http-request set-var-fmt(txn.key) %[var(txn.model)]/%[var(txn.version)] if pinned
+    http-request set-var(txn.deployed) var(txn.key),map({files.deployed}) if pinned
+    acl routed var(txn.route) -m found
+    acl deployed var(txn.deployed) -m found
+    http-request return status 404 content-type application/json lf-string \
+'{{"error":"unknown model %[var(txn.model)]"}}' if !routed !deployed split
+    http-request return status 404 content-type application/json lf-string \
+'{{"error":"%[var(txn.key)] is not deployed"}}' if pinned !deployed"""
+
+
+def _choice(files: EdgeFiles, key: bytes) -> str:
+    """The bucket and the arm: the integers of ``steelyard.domain.traffic``, computed in C."""
+    secret = b64encode(key).decode()
+    return f"""\
+    http-request set-var(txn.stable) var(txn.route),field(1,|)
+    http-request set-var(txn.canary) var(txn.route),field(2,|)
+    http-request set-var(txn.weight) var(txn.route),field(3,|)
+    http-request set-var(txn.lineage) var(txn.route),field(4,|)
+    http-request set-var(txn.generation) var(txn.route),field(5,|)
+    acl has_unit req.fhdr(x-unit-id) -m len gt 0
+    {_deny(400, "x-unit-id: at most 256 bytes", "{ req.fhdr(x-unit-id) -m len gt 256 }")}
+    http-request set-var(txn.unit) var(txn.id)
+    http-request set-var(txn.unit) req.fhdr(x-unit-id) if has_unit
+    http-request set-var(txn.bucket) var(txn.lineage),concat(|,txn.unit),\
+hmac(sha256,{secret}),bytes(0,4),hex,hex2i,mod(10000) if routed
+    http-request set-var(txn.ahead) var(txn.bucket),sub(txn.weight) if routed
+    acl low var(txn.ahead) -m int lt 0
+    http-request set-var(txn.arm) str(stable) if split
+    http-request set-var(txn.version) var(txn.stable) if split
+    http-request set-var(txn.arm) str(canary) if split low
+    http-request set-var(txn.version) var(txn.canary) if split low
+    http-request set-var(txn.arm) str(pinned) if pinned"""
+
+
+def _onward(settings: Settings) -> str:
+    """What the replica is told, and the size limit for bodies that say how long they are."""
+    limit = settings.body_limit_bytes
+    large = f"{{ req.hdr_val(content-length) gt {limit} }}"
+    return f"""\
+    {_deny(413, f"the body is larger than {limit} bytes", large)}
+    http-request set-header x-steelyard-arm %[var(txn.arm)]
+    http-request set-header x-steelyard-bucket %[var(txn.bucket)] if routed
+    http-request set-header x-steelyard-generation %[var(txn.generation)] if routed
+    http-request set-header x-steelyard-lineage %[var(txn.lineage)] if routed
+    http-request set-header x-steelyard-unit %[var(txn.unit)] if has_unit
+    acl asks_ready path_end /ready
+    http-request set-var-fmt(txn.base) /v/%[var(txn.model)]/%[var(txn.version)]
+    http-request set-path %[var(txn.base)]/infer if infers
+    http-request set-path %[var(txn.base)]/ready if !infers asks_ready
+    http-request set-path %[var(txn.base)]/ if !infers !asks_ready"""
+
+
+def _backends(settings: Settings, files: EdgeFiles) -> str:
+    """Ray Serve, and the room in which a retry waits before it goes there again.
+
+    HAProxy repeats a refused connection after a second but a bad answer at once, so its retries
+    would be spent before a killed replica is back. Every second retry therefore goes to the
+    room: a listener of this same process that holds it for a moment and passes it on.
+    """
+    serve = f"server serve 127.0.0.1:{settings.serve_port}"
+    return f"""\
+backend serve
+    balance first
+    retries {ATTEMPTS}
+    option redispatch 2
+    retry-on conn-failure empty-response junk-response 404 500
+    {serve} id 1
+    server room unix@{files.room} id 2
+{_answers()}
+
+frontend room
+    bind unix@{files.room} mode 600
+    tcp-request inspect-delay {ROOM_MS}ms
+    tcp-request content accept if WAIT_END
+    default_backend serve_again
+
+backend serve_again
+    retries 0
+    {serve}
+    # Its own "nobody there" must look like something to try again, unlike a busy replica's 503.
+    http-response set-var(txn.answered) bool(true)
+    http-after-response set-status 500 if !{{ var(txn.answered) -m found }}"""
+
+
+def _answers() -> str:
+    """What the client gets to see of an answer."""
+    busy = _json("the model is busy")
+    absent = _json("the model is not being served right now")
+    return f"""\
+    acl marked res.hdr(x-steelyard-answer) -m found
+    http-response return status 503 {busy} hdr retry-after 1 if {{ status 503 }} !marked
+    http-response return status 503 {absent} hdr retry-after 1 if !marked
+    http-response set-status 500 if {{ status 520 }}
+    http-response del-header x-steelyard- -m beg
+    http-response del-header x-request-id
+    http-response del-header server"""
+
+
+def _json(error: str) -> str:
+    return f"""content-type application/json string '{{"error":"{error}"}}'"""
+
+
+def _deny(status: int, error: str, condition: str, header: str = "") -> str:
+    return f"http-request return status {status} {_json(error)} {header} if {condition}"

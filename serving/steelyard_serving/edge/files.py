@@ -1,0 +1,53 @@
+"""Where the edge's files are. All of them lie in the private run folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from steelyard.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFiles:
+    """The configuration, the admin socket, the waiting room's socket and the maps."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """HAProxy's configuration; holds the bucket key, so mode 0600."""
+        return self.folder / "edge.cfg"
+
+    @property
+    def admin(self) -> Path:
+        """The socket through which maps change."""
+        return self.folder / "edge-admin.sock"
+
+    @property
+    def room(self) -> Path:
+        """The socket of the waiting room, where retries pause."""
+        return self.folder / "edge-room.sock"
+
+    @property
+    def routes(self) -> Path:
+        """Model -> ``stable|canary|weight_bp|lineage|generation``."""
+        return self.folder / "route.map"
+
+    @property
+    def deployed(self) -> Path:
+        """``model/version`` -> 1: the versions that may be asked for by number."""
+        return self.folder / "deployed.map"
+
+    @property
+    def status(self) -> Path:
+        """``ready`` -> 0 or 1."""
+        return self.folder / "status.map"
+
+    @property
+    def maps(self) -> tuple[Path, Path, Path]:
+        """All maps."""
+        return self.routes, self.deployed, self.status
+
+
+def edge_files(settings: Settings) -> EdgeFiles:
+    """The edge's files under these settings."""
+    return EdgeFiles(settings.run_dir)

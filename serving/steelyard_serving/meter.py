@@ -1,0 +1,155 @@
+"""What a replica used: counters in memory, closed into windows, spooled by a thread.
+
+``add`` runs inside every request, so it only adds numbers. A window is closed every
+``meter_interval_s``, when many records wait, and at shutdown. A process that is killed loses the
+open window's attribution; its cost is booked by whoever notices the silence.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from steelyard import bootstrap
+from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.facts import Fact
+from steelyard.domain.metering import (
+    Activity,
+    Resource,
+    ResourceEnd,
+    SupplyWindow,
+    UsageWindow,
+)
+from steelyard.domain.model_version import ModelVersion
+from steelyard.settings import Settings
+
+RECORDS_TO_FLUSH = 5_000
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one activity did since the window opened; ``busy_ns`` sums execution intervals."""
+
+    requests: int = 0
+    errors: int = 0
+    items: int = 0
+    busy_ns: int = 0
+
+
+class Meter:
+    """The meter of one replica: one device, one slot, one version."""
+
+    def __init__(self, settings: Settings, version: ModelVersion) -> None:
+        self._version = version
+        self._interval_s = settings.meter_interval_s
+        self._producer = bootstrap.producer(settings, f"replica:{version.name}")
+        self.resource_id = f"replica/{version.name}/{self._producer.boot_id}"
+        # Wall time at the start plus a monotonic clock: windows join without gap or overlap.
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._opened_us = self._now_us()
+        self._cpu_ns = time.process_time_ns()
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._counts: dict[Activity, Counts] = {}
+        self._records: list[PredictionRecord] = []
+        self._wake = threading.Event()
+        self._stopped = False
+        self._producer.write([self._resource(settings)])
+        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether windows are being closed; a replica without a meter must not serve."""
+        return self._thread.is_alive()
+
+    def add(
+        self,
+        activity: Activity,
+        busy_ns: int,
+        items: int = 0,
+        requests: int = 0,
+        error: bool = False,
+        record: PredictionRecord | None = None,
+    ) -> None:
+        """Count one execution, and keep its record until the next flush."""
+        with self._lock:
+            counts = self._counts.get(activity)
+            if counts is None:
+                counts = self._counts[activity] = Counts()
+            counts.requests += requests
+            counts.errors += error
+            counts.items += items
+            counts.busy_ns += busy_ns
+            if record is not None:
+                self._records.append(record)
+                if len(self._records) == RECORDS_TO_FLUSH:
+                    self._wake.set()
+
+    def flush(self) -> None:
+        """Close the window and write it, with the records, as one durable segment."""
+        with self._writing:
+            facts = self._close_window()
+            self._producer.write(facts)
+
+    def stop(self) -> None:
+        """Write the last window and the end of the resource; repeating it does nothing."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+        self._wake.set()
+        self._thread.join(timeout=5)
+        with self._writing:
+            facts = self._close_window()
+            self._producer.write([*facts, ResourceEnd(self.resource_id, self._opened_us)])
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
+            if self._stopped:
+                return
+            try:
+                self.flush()
+            except OSError:
+                # A full disk ends the meter, and with it the replica's health.
+                log.exception("the spool cannot be written")
+                raise
+
+    def _close_window(self) -> list[Fact]:
+        with self._lock:
+            counts, self._counts = self._counts, {}
+            records, self._records = self._records, []
+        start, end = self._opened_us, max(self._now_us(), self._opened_us + 1)
+        cpu = time.process_time_ns()
+        cpu_us, self._cpu_ns = (cpu - self._cpu_ns) // 1_000, cpu
+        self._opened_us = end
+        supply = SupplyWindow(
+            self._producer.producer_id, self._producer.boot_id, self._producer.next_seq(),
+            self.resource_id, start, end, reserved_us=end - start, cpu_us=cpu_us,
+        )  # fmt: skip
+        usages = [self._usage(start, end, activity, one) for activity, one in counts.items()]
+        return [supply, *usages, *records]
+
+    def _usage(self, start_us: int, end_us: int, activity: Activity, counts: Counts) -> UsageWindow:
+        version = self._version
+        forward = version.flops.forward if version.flops else None
+        return UsageWindow(
+            self._producer.producer_id, self._producer.boot_id, self._producer.next_seq(),
+            self.resource_id, start_us, end_us, version.model, version.version,
+            "inference", activity,
+            requests=counts.requests, errors=counts.errors, items=counts.items,
+            busy_ns=counts.busy_ns, flop=None if forward is None else forward * counts.items,
+        )  # fmt: skip
+
+    def _resource(self, settings: Settings) -> Resource:
+        return Resource(
+            self.resource_id, "replica", settings.device_model, device_count=1, slots=1,
+            price_sku=settings.price_sku, started_us=self._opened_us,
+            region=settings.region or None,
+        )  # fmt: skip
+
+    def _now_us(self) -> int:
+        return (time.monotonic_ns() + self._offset_ns) // 1_000

@@ -1,0 +1,74 @@
+"""TrafficRouter on the edge's maps: first on disk, then live, then read back."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from steelyard.domain.errors import Conflict, Unavailable
+from steelyard.domain.traffic import Route
+from steelyard.settings import Settings
+from steelyard_serving.edge.admin import AdminSocket
+from steelyard_serving.edge.files import edge_files
+from steelyard_serving.edge.maps import (
+    deployed_entries,
+    generations,
+    read_map,
+    route_entries,
+    status_entries,
+    text_of,
+    write_private,
+)
+from steelyard_serving.secret_files import private_dir
+
+SETTLE_S = 3.0
+"""How long live maps may take to equal what was asked; a set takes far below a millisecond."""
+
+
+class EdgeRouter:
+    """Owns the maps. The files are what a restarted edge begins with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._files = edge_files(settings)
+        self._admin = AdminSocket(self._files.admin)
+
+    def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
+        """Make exactly these routes live, durably.
+
+        Raises:
+            Conflict: a model is live under a later generation; nothing was changed.
+            Unavailable: the edge does not take them; a restarted edge will read them from disk.
+        """
+        wanted = route_entries(routes)
+        self._refuse_older(generations(wanted))
+        private_dir(self._files.folder)
+        files = self._files
+        # A version may be asked for before it gets traffic, and after it lost it.
+        plan = [
+            (files.deployed, deployed_entries(deployed)),
+            (files.routes, wanted),
+            (files.status, status_entries(routes, deployed)),
+        ]
+        for file, entries in plan:
+            if read_map(file) != entries or not file.exists():
+                write_private(file, text_of(entries))
+        for file, entries in plan:
+            self._make_live(file, entries)
+
+    def _refuse_older(self, wanted: Mapping[str, int]) -> None:
+        for model, live in generations(read_map(self._files.routes)).items():
+            if model in wanted and wanted[model] < live:
+                raise Conflict(
+                    f"The route of {model} has generation {live}, found {wanted[model]}.",
+                    "Another controller is ahead; read the desired routes again.",
+                )
+
+    def _make_live(self, file: Path, wanted: Mapping[str, str]) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while (live := self._admin.show_map(file)) != wanted:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The edge's {file.name} does not become what was asked.")
+            for key, value in wanted.items():
+                if live.get(key) != value:
+                    self._admin.set_entry(file, key, value, known=key in live)
+            for key in live.keys() - wanted.keys():
+                self._admin.delete_entry(file, key)

@@ -1,0 +1,92 @@
+"""Ctrl-C in the middle of ``steelyard train``: nothing is left behind, the cost is booked."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from steelyard.adapters.spool import read, segments
+from steelyard.bootstrap import registry
+from steelyard.domain.metering import Resource, ResourceEnd, RunAttempt
+from steelyard.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+WORKFLOW = """
+recipe: digits_cnn
+train: {epochs: 1000}
+early_stopping: {patience: 1000}
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A short path, because Ray puts sockets below it."""
+    path = Path(tempfile.mkdtemp(prefix="syc-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """This process's, without what other tests set for their Ray."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {**kept, "STEELYARD_HOME": str(home), "STEELYARD_RAY_PORT": str(port),
+            "STEELYARD_RAY_CPUS": "3"}  # fmt: skip
+
+
+def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:
+    """No process, no version; the run is KILLED, its attempt cancelled, the exit code 130."""
+    file = home / "long.yaml"
+    file.write_text(WORKFLOW, encoding="utf-8")
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("steelyard"), "train", file],
+        env=environment(home), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    try:
+        assert process.stderr is not None
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if "epoch 2/" in line:
+                break
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate()[1]
+    finally:
+        watchdog.cancel()
+        process.kill()
+    assert process.returncode == 130, "".join(seen) + rest
+    assert family and "Traceback" not in rest
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive, alive
+    _assert_booked_and_not_registered(Settings(home=home))
+
+
+def _assert_booked_and_not_registered(settings: Settings) -> None:
+    from mlflow.tracking import MlflowClient
+
+    assert registry(settings).models() == []
+    client = MlflowClient(settings.registry_uri)
+    experiment = client.get_experiment_by_name("steelyard/digits")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "KILLED"
+    facts = [fact for path in segments(settings.spool_dir) for fact in read(path)]
+    (attempt,) = [fact for fact in facts if isinstance(fact, RunAttempt)]
+    assert (attempt.run_id, attempt.outcome) == (run.info.run_id, "cancelled")
+    (resource,) = [fact.resource_id for fact in facts if isinstance(fact, Resource)]
+    assert [fact.resource_id for fact in facts if isinstance(fact, ResourceEnd)] == [resource]

@@ -1,0 +1,145 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from steelyard.domain.errors import Refused
+from steelyard.domain.model_version import Signature, TensorSpec
+from steelyard.ports.applications import ServedVersion
+from steelyard.settings import Settings
+from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.meter import Meter
+from steelyard_serving.replica import OnnxModel
+
+Make = Callable[[int], ServedVersion]
+EDGE = {
+    "x-prediction-id": "p1", "x-steelyard-arm": "canary", "x-steelyard-bucket": "17",
+    "x-steelyard-generation": "4", "x-steelyard-lineage": "r1", "x-steelyard-unit": "alice",
+}  # fmt: skip
+
+
+def rows(settings: Settings, fact: str) -> list[dict[str, Any]]:
+    """Spooled facts of one kind, in order."""
+    files = sorted(settings.spool_dir.glob("*.jsonl"))
+    lines = [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    return [line for line in lines if line["fact"] == fact]
+
+
+def ask(
+    ingress: Ingress, body: bytes, headers: dict[str, str] | None = None, method: str = "POST"
+) -> Answer:
+    """One inference request, its body in two pieces."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield body[:10]
+        yield body[10:]
+
+    return asyncio.run(ingress.answer(method, "/v/scale/3/infer", headers or {}, stream()))
+
+
+def body(*values: float) -> bytes:
+    """A request with rows of two."""
+    shape = [len(values) // 2, 2]
+    tensor = {"name": "x", "datatype": "FP32", "shape": shape, "data": list(values)}
+    return orjson.dumps({"inputs": [tensor]})
+
+
+def test_a_loaded_version_computes(make_served: Make) -> None:
+    """The model answers with its own factor."""
+    served = make_served(3)
+    outputs = OnnxModel(served.version, served.artifact).run({"x": np.ones((1, 2), np.float32)})
+    assert outputs["y"].tolist() == [[3.0, 3.0]]
+
+
+def test_changed_bytes_are_refused_before_they_are_loaded(make_served: Make) -> None:
+    """One byte more than was registered, and the version does not start."""
+    served = make_served(1)
+    served.artifact.write_bytes(served.artifact.read_bytes() + b"\0")
+    with pytest.raises(Refused, match="registered was"):
+        OnnxModel(served.version, served.artifact)
+
+
+def test_a_type_that_is_not_served_is_refused(make_served: Make) -> None:
+    """Strings are no tensors of this server; the version says so when it loads."""
+    served = make_served(1)
+    strings = (TensorSpec("x", "BYTES", (-1,)),)
+    version = replace(served.version, signature=Signature(strings, strings))
+    with pytest.raises(Refused, match="BYTES"):
+        OnnxModel(version, served.artifact)
+
+
+def test_each_answer_leaves_one_record_and_windows_add_up(
+    settings: Settings, make_served: Make
+) -> None:
+    """Windows join without gap, count what was answered, and the resource ends with the last."""
+    served = make_served(3)
+    meter = Meter(settings, served.version)
+    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    answer = ask(ingress, body(1, 2, 3, 4), EDGE)
+    meter.flush()
+    assert (answer.status, answer.headers["x-prediction-id"]) == (200, "p1")
+    assert orjson.loads(answer.body)["outputs"][0]["data"] == [3, 6, 9, 12]
+    assert ask(ingress, b"no").status == 400
+    assert ask(ingress, body(3e38, 0)).status == 520
+    assert ask(ingress, b" " * 4096).status == 413
+    meter.stop()
+    meter.stop()
+
+    supply, usage = rows(settings, "supply"), rows(settings, "usage")
+    assert [w["seq"] for w in sorted(supply + usage, key=lambda w: w["seq"])] == [1, 2, 3, 4]
+    assert supply[0]["window_end_us"] == supply[1]["window_start_us"]
+    assert all(w["reserved_us"] == w["window_end_us"] - w["window_start_us"] for w in supply)
+    started = rows(settings, "resource")[0]["started_us"]
+    ended = rows(settings, "resource_end")[0]["ended_us"]
+    assert sum(w["reserved_us"] for w in supply) == ended - started
+    assert [(u["requests"], u["errors"], u["items"], u["flop"]) for u in usage] == [
+        (1, 0, 2, 4),
+        (3, 1, 0, 0),
+    ]
+    records = rows(settings, "prediction")
+    assert [r["status"] for r in records] == [200, 400, 500, 413]
+    assert sum(r["busy_ns"] for r in records) == sum(u["busy_ns"] for u in usage)
+    first = records[0]
+    assert (first["arm"], first["bucket"], first["lineage"], first["generation"]) == (
+        "canary", 17, "r1", 4,
+    )  # fmt: skip
+    assert first["classes"] == [1, 1]
+    assert first["unit_sha256"] and first["inputs_sha256"]
+    assert records[1]["arm"] == "pinned"
+    assert records[1]["unit_sha256"] is None
+    assert records[2]["error"] == "inference failed"
+
+
+def test_a_probe_is_time_spent_but_no_request(settings: Settings, make_served: Make) -> None:
+    """Our own probes are booked as warm-up and leave no audit record."""
+    served = make_served(1)
+    meter = Meter(settings, served.version)
+    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    assert ask(ingress, body(1, 2), {"x-steelyard-probe": "1"}).status == 200
+    meter.stop()
+    assert [(u["activity"], u["requests"]) for u in rows(settings, "usage")] == [("warmup", 0)]
+    assert rows(settings, "prediction") == []
+
+
+def test_unknown_flops_stay_unknown(settings: Settings, make_served: Make) -> None:
+    """A version without a FLOP count has None in its windows, not 0."""
+    version = replace(make_served(1).version, flops=None)
+    meter = Meter(settings, version)
+    meter.add("serve", busy_ns=5, items=1, requests=1)
+    meter.stop()
+    assert rows(settings, "usage")[0]["flop"] is None
+
+
+def test_every_prediction_has_its_own_id(settings: Settings, make_served: Make) -> None:
+    """Requests that did not pass the edge get an id from the replica, each its own."""
+    served = make_served(1)
+    meter = Meter(settings, served.version)
+    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    for n in range(50):
+        ask(ingress, body(1, n))
+    meter.stop()
+    assert len({r["prediction_id"] for r in rows(settings, "prediction")}) == 50

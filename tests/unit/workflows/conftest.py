@@ -1,0 +1,43 @@
+"""A small trained network and its exported file, made once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from steelyard_workflows import data, models
+from steelyard_workflows.data import Dataset
+from steelyard_workflows.export import Artifact, export
+from steelyard_workflows.workflow import Data
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The real data set without a fault."""
+    return data.load(Data())
+
+
+@pytest.fixture(scope="session")
+def network(digits: Dataset) -> nn.Module:
+    """A network after a few epochs: good enough that its answers mean something."""
+    torch.set_num_threads(1)
+    made = models.build("digits_cnn", seed=0)
+    optimizer = torch.optim.Adam(made.parameters(), lr=2e-3)
+    images, labels = torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels)
+    for epoch in range(5):
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split(64):
+            loss = nn.functional.cross_entropy(made(images[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return made
+
+
+@pytest.fixture(scope="session")
+def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
+    """The network as an ONNX file."""
+    folder: Path = tmp_path_factory.mktemp("exported")
+    yield export(network, data.ITEM_SHAPE, folder)

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from steelyard.adapters.spool import read
+from steelyard.bootstrap import producer
+from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow
+from steelyard.settings import Settings
+from steelyard_workflows.metering import Booking, Charge, Work, stopwatch
+
+F = TypeVar("F")
+CHARGE = Charge("run-1", "digits", 2, "generic-vcpu", "vcpu-hour", team="vision")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home of this test's own."""
+    return Settings(home=tmp_path)
+
+
+def spooled(settings: Settings, kind: type[F]) -> list[F]:
+    """The facts of one kind, in the order of their segments."""
+    facts = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
+    return [fact for fact in facts if isinstance(fact, kind)]
+
+
+def test_windows_cover_the_reservation_without_gaps(settings: Settings) -> None:
+    """Reserved time is wall time by devices; what is reserved counts as busy."""
+    booking = Booking(producer(settings, "test"), CHARGE, "train/run-1/1", 1_000, attempt=1)
+    booking.window("train", 3_000, Work(items=64, flop=640, cpu_us=2_500))
+    booking.window("train", 3_000, Work(items=1))
+    booking.window("train", 4_500, Work(flop=None))
+    booking.end(4_500, "failed")
+    supply, usage = spooled(settings, SupplyWindow), spooled(settings, UsageWindow)
+    assert [(s.window_start_us, s.window_end_us) for s in supply] == [
+        (1_000, 3_000), (3_000, 4_500),
+    ]  # fmt: skip
+    assert [s.reserved_us for s in supply] == [4_000, 3_000]
+    assert [u.busy_ns for u in usage] == [2_000_000, 1_500_000]
+    assert [(u.items, u.flop) for u in usage] == [(64, 640), (0, None)]
+    assert [row.seq for pair in zip(supply, usage, strict=True) for row in pair] == [1, 2, 3, 4]
+    assert spooled(settings, ResourceEnd)[0].ended_us == 4_500
+    assert spooled(settings, RunAttempt)[0].outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(None, "ok"), (ValueError, "failed"), (KeyboardInterrupt, "cancelled")]
+)
+def test_work_in_this_process_is_booked_however_it_ends(
+    settings: Settings, error: type[BaseException] | None, outcome: str
+) -> None:
+    """Failed and cancelled work cost money too."""
+    try:
+        with (
+            stopwatch(settings, CHARGE, "compress/run-1", is_attempt=True) as watch,
+            watch.measure("compress") as work,
+        ):
+            work.items = sum(1 for _ in range(10_000))
+            if error is not None:
+                raise error
+    except (ValueError, KeyboardInterrupt):
+        pass
+    (usage,) = spooled(settings, UsageWindow)
+    assert (usage.activity, usage.items, usage.version) == ("compress", 10_000, None)
+    assert spooled(settings, SupplyWindow)[0].cpu_us is not None
+    (attempt,) = spooled(settings, RunAttempt)
+    assert (attempt.run_id, attempt.attempt, attempt.outcome) == ("run-1", 1, outcome)
+    assert len(spooled(settings, ResourceEnd)) == 1
+
+
+def test_time_between_activities_is_not_booked(settings: Settings) -> None:
+    """Only measured blocks are reserved by in-process work."""
+    charge = Charge("run-1", "digits", 1, "generic-vcpu", "vcpu-hour")
+    with stopwatch(settings, charge, "evaluate/run-1", is_attempt=False) as watch:
+        for _ in range(2):
+            with watch.measure("evaluate"):
+                sum(range(100_000))
+            sum(range(100_000))
+    first, second = spooled(settings, SupplyWindow)
+    assert second.window_start_us > first.window_end_us
+    assert spooled(settings, RunAttempt) == []

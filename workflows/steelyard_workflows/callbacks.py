@@ -1,0 +1,130 @@
+"""Inside Ray Train's controller: every attempt becomes facts for the ledger and journal lines.
+
+The hooks are Ray 2.60's internal ones (developer API): ``UserCallback`` does not see worker
+groups start and stop, and a failed attempt is booked by its worker group's wall time. A contract
+test watches them; a public hook for worker groups would let us drop the private import.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train.v2._internal.execution.callback import (
+    ControllerCallback,
+    ReportCallback,
+    WorkerGroupCallback,
+)
+
+from steelyard.bootstrap import producer
+from steelyard.domain.metering import Outcome
+from steelyard.settings import Settings
+from steelyard_workflows import journal
+from steelyard_workflows.journal import Entry
+from steelyard_workflows.metering import Booking, Charge, Work, now_us
+from steelyard_workflows.process_time import ProcessTime
+
+SHOWN = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+
+
+class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
+    """Books one resource per attempt: ``train/<run_id>/<attempt>``.
+
+    Work counts in the window in which it is reported. A window closes at each report, and at
+    least every ``meter_interval_s``, so that a long epoch does not look like silence.
+    """
+
+    def __init__(self, settings: Settings, charge: Charge, journal_path: Path) -> None:
+        self._settings = settings
+        self._charge = charge
+        self._journal = journal_path
+        self._attempt = 0
+        self._booking: Booking | None = None
+        self._outcome: Outcome = "ok"
+        self._time = ProcessTime(None, 0)
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Open the spool in the controller's process."""
+        self._writer = producer(self._settings, f"train:{self._charge.run_id}")
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:
+        """A new attempt: from now on its CPUs are reserved."""
+        self._close("failed")
+        self._attempt += 1
+        self._outcome = "ok"
+        at_us = now_us()
+        resource_id = f"train/{self._charge.run_id}/{self._attempt}"
+        self._booking = Booking(self._writer, self._charge, resource_id, at_us, self._attempt)
+        self._time = ProcessTime(None, at_us)
+        self._note("attempt_started", at_us)
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """The workers exist: from now on their CPU time can be read, if they are on this node."""
+        if self._booking is None:
+            return
+        here = ray.get_runtime_context().get_node_id()
+        workers = [worker.metadata for worker in worker_group.get_workers()]
+        local = all(worker.node_id == here for worker in workers)
+        pids = [worker.pid for worker in workers] if local else None
+        self._time = ProcessTime(pids, self._booking.started_us)
+
+    def after_report(self, training_report: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """All workers have finished an epoch: book it with its work."""
+        flops = [m["flop"] for m in metrics]
+        at_us = self._window(
+            items=sum(int(m["items"]) for m in metrics),
+            flop=None if None in flops else sum(flops),
+        )
+        self._note("report", at_us, metrics={k: float(metrics[0][k]) for k in SHOWN})
+
+    def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
+        """Close a window that has been open for long; nothing was reported in it."""
+        booking = self._booking
+        if booking is None:
+            return
+        if now_us() - booking.booked_until_us >= self._settings.meter_interval_s * 1e6:
+            self._note("window", self._window(items=0, flop=0))
+
+    def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:
+        """The attempt has failed, whatever is decided about a next one."""
+        self._outcome = "failed"
+
+    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:
+        """The CPUs are free again."""
+        self._close(self._outcome)
+
+    def after_worker_group_abort(self, worker_group_context: Any) -> None:
+        """Somebody pressed Ctrl-C."""
+        self._close("cancelled")
+
+    def after_controller_finish(self, result: Any) -> None:
+        """Whatever is still open has no workers any more."""
+        self._close("failed")
+
+    def _close(self, outcome: Outcome) -> None:
+        booking = self._booking
+        if booking is None:
+            return
+        # After the last report a good attempt computes nothing; what a bad one did is not known.
+        at_us = self._window(items=0, flop=0 if outcome == "ok" else None)
+        booking.end(at_us, outcome)
+        self._booking = None
+        self._note("attempt_ended", at_us, outcome)
+
+    def _window(self, items: int, flop: int | None) -> int:
+        """Book up to now; the moment up to which is booked."""
+        at_us = now_us()
+        if self._booking is None:
+            return at_us
+        self._booking.window("train", at_us, Work(items, flop, self._time.growth_us()))
+        return self._booking.booked_until_us
+
+    def _note(
+        self,
+        event: journal.Event,
+        at_us: int,
+        outcome: Outcome | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        entry = Entry(event, self._attempt, at_us, outcome, metrics or {})
+        journal.append(self._journal, entry)

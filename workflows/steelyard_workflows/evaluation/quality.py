@@ -1,0 +1,26 @@
+"""How often a version is right, and how often it says what its parent says."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Classes = NDArray[np.integer[Any]]
+
+
+def accuracy(answers: Classes, labels: Classes) -> float:
+    """Share of rows answered with their label, in [0, 1].
+
+    >>> accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 0]))
+    0.75
+    """
+    return float((answers == labels).mean())
+
+
+def agreement(answers: Classes, parent: Classes) -> float:
+    """Share of rows on which the first choice is the parent's, right or wrong.
+
+    >>> agreement(np.array([1, 2]), np.array([1, 0]))
+    0.5
+    """
+    return float((answers == parent).mean())

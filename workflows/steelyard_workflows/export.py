@@ -1,0 +1,128 @@
+"""From a torch network to one ONNX file that needs neither torch nor our code, checked."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from steelyard.domain.errors import Refused
+from steelyard.domain.model_version import Signature, TensorSpec
+from steelyard_workflows.evaluation.runtime import logits_of, session
+
+OPSET = 20
+LARGEST_BATCH = 4096
+CHECKED_BATCHES = (1, 3, 17)
+INFERENCES = 2 * sum(CHECKED_BATCHES)
+"""Items that an export computes, in torch and in onnxruntime; tracing computes none."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit; measured: about 1e-6."""
+
+DATATYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "FP32",
+    onnx.TensorProto.DOUBLE: "FP64",
+    onnx.TensorProto.FLOAT16: "FP16",
+    onnx.TensorProto.INT64: "INT64",
+    onnx.TensorProto.INT32: "INT32",
+    onnx.TensorProto.INT8: "INT8",
+    onnx.TensorProto.UINT8: "UINT8",
+    onnx.TensorProto.BOOL: "BOOL",
+}
+"""ONNX element types in the words of the Open Inference Protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model file: what a version is made of."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    signature: Signature
+
+
+def export(network: nn.Module, item_shape: tuple[int, ...], into: Path) -> Artifact:
+    """Write ``model.onnx`` into a folder; any batch size, names "input" and "logits".
+
+    Raises:
+        Refused: the file computes something else than the network, or has another opset.
+    """
+    network.eval()
+    path = into / "model.onnx"
+    onnx.save_model(_trace(network, item_shape), path)
+    _check_opset(path)
+    _check_numbers(path, network, item_shape)
+    return artifact(path)
+
+
+def _trace(network: nn.Module, item_shape: tuple[int, ...]) -> onnx.ModelProto:
+    # The exporter misses torchvision, which we do not use, and warns of its own internals.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        # Zeros, because an example is stored in traces; two rows, because one would freeze the
+        # batch dimension.
+        program = torch.onnx.export(
+            network,
+            (torch.zeros((2, *item_shape)),),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def artifact(path: Path) -> Artifact:
+    """What a model file is: digest, size, signature."""
+    content = path.read_bytes()
+    return Artifact(path, sha256(content).hexdigest(), len(content), signature_of(path))
+
+
+def signature_of(path: Path) -> Signature:
+    """Inputs and outputs of an ONNX file; a named dimension is variable, -1."""
+    graph = onnx.load(path).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return Signature(
+        tuple(_spec(value) for value in graph.input if value.name not in weights),
+        tuple(_spec(value) for value in graph.output),
+    )
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+    return TensorSpec(value.name, DATATYPES[tensor.elem_type], shape)
+
+
+def _check_opset(path: Path) -> None:
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    found = {o.domain or "ai.onnx": o.version for o in model.opset_import}
+    if found.get("ai.onnx") != OPSET:
+        raise Refused(f"The export has opset {found}, asked for was ai.onnx {OPSET}.")
+
+
+def _check_numbers(path: Path, network: nn.Module, item_shape: tuple[int, ...]) -> None:
+    runtime = session(path)
+    random = np.random.default_rng(0)
+    for batch in CHECKED_BATCHES:
+        rows = random.random((batch, *item_shape), dtype=np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(rows)).numpy()
+        worst = float(np.abs(logits_of(runtime, rows) - expected).max())
+        if not worst <= TOLERANCE:
+            raise Refused(
+                f"The export differs from the trained network by {worst:.2e} at batch {batch}.",
+                f"Allowed is {TOLERANCE:.0e}; nothing was registered.",
+            )

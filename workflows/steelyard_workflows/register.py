@@ -1,0 +1,98 @@
+"""Into the registry: the file is logged under its run, then one write makes it a version."""
+
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import mlflow
+import mlflow.onnx
+import numpy as np
+import onnx
+from mlflow.artifacts import download_artifacts
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema
+from mlflow.types import TensorSpec as MlflowTensor
+
+from steelyard.bootstrap import registry
+from steelyard.domain.errors import Refused
+from steelyard.domain.model_version import (
+    Candidate,
+    Evidence,
+    FlopsProfile,
+    ModelVersion,
+    Relation,
+    Signature,
+    TensorSpec,
+)
+from steelyard.settings import Settings
+from steelyard_workflows.export import Artifact
+from steelyard_workflows.interrupts import deferred
+
+NUMPY_TYPES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "INT64": "int64",
+               "INT32": "int32", "INT8": "int8", "UINT8": "uint8", "BOOL": "bool"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is said about an artefact when it becomes a version."""
+
+    model: str
+    run_id: str
+    variant: str
+    relation: Relation
+    flops: FlopsProfile | None
+    evidence: Evidence
+    parameters: int | None = None
+    parent: int | None = None
+
+
+def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersion:
+    """Log the file in the active run and register it.
+
+    Raises:
+        Refused: the registry's copy is not the file that was measured.
+    """
+    source, name = _log(artifact, entry)
+    candidate = Candidate(
+        model=entry.model, run_id=entry.run_id, source=source, artifact=name,
+        sha256=artifact.sha256, size_bytes=artifact.size_bytes, variant=entry.variant,
+        relation=entry.relation, signature=artifact.signature, parent=entry.parent,
+        parameters=entry.parameters, flops=entry.flops, evidence=entry.evidence,
+    )  # fmt: skip
+    with deferred():
+        return registry(settings).register(candidate)
+
+
+def _log(artifact: Artifact, entry: Entry) -> tuple[str, str]:
+    """The logged model's URI and its file's name inside, checked byte by byte."""
+    info = mlflow.onnx.log_model(
+        onnx.load(artifact.path),
+        name=entry.model,
+        signature=_mlflow_signature(artifact.signature),
+        pip_requirements=[f"onnxruntime=={installed('onnxruntime')}"],
+        save_as_external_data=False,
+        onnx_session_options={"intra_op_num_threads": 1, "inter_op_num_threads": 1},
+    )
+    name = str(info.flavors["onnx"]["data"])
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = MlflowClient().get_logged_model(info.model_id).artifact_location
+        copy = download_artifacts(f"{folder}/{name}", dst_path=scratch)
+        found = sha256(Path(copy).read_bytes()).hexdigest()
+    if found != artifact.sha256:
+        raise Refused(
+            f"The registry stored {name} with SHA-256 {found[:12]}…, measured was "
+            f"{artifact.sha256[:12]}…; nothing was registered."
+        )
+    return info.model_uri, name
+
+
+def _mlflow_signature(signature: Signature) -> ModelSignature:
+    def schema(specs: tuple[TensorSpec, ...]) -> Schema:
+        return Schema([
+            MlflowTensor(np.dtype(NUMPY_TYPES[s.datatype]), s.shape, s.name) for s in specs
+        ])  # fmt: skip
+
+    return ModelSignature(schema(signature.inputs), schema(signature.outputs))

@@ -1,0 +1,46 @@
+"""Smaller forms of a version. A kind is a module with one ``make(parent, calibration, into)``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.model_version import Relation
+from steelyard_workflows.variants import int8_static
+
+Make = Callable[[Path, NDArray[np.float32], Path], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a variant is made and what it is to its parent.
+
+    ``flops_method`` says where its forward FLOPs come from: they are the parent's count.
+    """
+
+    name: str
+    relation: Relation
+    make: Make
+    flops_method: str
+
+
+KINDS: dict[str, Kind] = {
+    "int8_static": Kind("int8_static", "quantized", int8_static.make, "parent, int8 ops"),
+}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind with this name.
+
+    Raises:
+        InvalidInput: there is none; the message lists those that exist.
+    """
+    try:
+        return KINDS[name]
+    except KeyError:
+        known = ", ".join(sorted(KINDS))
+        fault = Fault("variant", f"{name!r} is not a kind of variant; there is: {known}")
+        raise InvalidInput(str(fault), (fault,), f"Use --variant {next(iter(KINDS))}.") from None
