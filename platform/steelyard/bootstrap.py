@@ -4,10 +4,14 @@ Imports are inside functions, because a replica opens a producer and must not lo
 MLflow for it.
 """
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +58,54 @@ def supervisor(settings: Settings) -> "Supervisor":
     """The owner of the processes that ``steelyard up`` starts."""
     from steelyard.adapters.supervisor import Supervisor
 
-    return Supervisor(settings.run_dir, settings.log_dir)
+    return Supervisor(settings.home, settings.run_dir, settings.log_dir)
+
+
+def check_ports(specs: "Sequence[ProcessSpec]") -> None:
+    """Refuse to start on ports that are in use."""
+    from steelyard.adapters.supervisor import check_ports
+
+    check_ports(specs)
+
+
+def process_specs(settings: Settings) -> "list[ProcessSpec]":
+    """Every process of the platform: ours, and what installed packages contribute."""
+    specs = [api_process(settings)]
+    if not settings.mlflow_uri:
+        specs.append(mlflow_process(settings))
+    for point in sorted(entry_points(group="steelyard.processes"), key=lambda p: p.name):
+        specs += point.load()(settings)
+    return specs
+
+
+def api_process(settings: Settings) -> ProcessSpec:
+    """The dashboard and its API."""
+    return ProcessSpec(
+        name="api",
+        command=(sys.executable, "-m", "steelyard.api"),
+        environment=settings.as_environment(),
+        probe=Probe(url=f"{settings.api_url}/health"),
+        ports={"api_port": (settings.host, settings.api_port)},
+    )
+
+
+def mlflow_process(settings: Settings) -> ProcessSpec:
+    """MLflow's web pages over the embedded registry, without its job runners."""
+    return ProcessSpec(
+        name="mlflow",
+        command=(
+            sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1",
+            "--port", str(settings.mlflow_port), "--backend-store-uri", settings.registry_uri,
+            "--artifacts-destination", settings.artifact_root.as_uri(),
+        ),
+        environment={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        },
+        probe=Probe(url=f"http://127.0.0.1:{settings.mlflow_port}/health"),
+        ports={"mlflow_port": ("127.0.0.1", settings.mlflow_port)},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from pydantic_settings import (
 
 from steelyard.domain.errors import Fault, InvalidInput
 
+MARKS = ("STEELYARD_CONFIG", "STEELYARD_SUPERVISED")
+"""Variables that are not settings: the TOML file's path, and the supervisor's mark."""
 LONGEST_SOCKET_PATH = 100
 """Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
 
@@ -189,7 +191,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     known = set(Settings.model_fields)
     stray = [k for k in os.environ if k.startswith("STEELYARD_") and k[10:].lower() not in known]
-    faults = [Fault(k, "is not a setting") for k in stray if k not in ("STEELYARD_CONFIG",)]
+    faults = [Fault(k, "is not a setting") for k in stray if k not in MARKS]
     settings = None
     try:
         settings = Settings(**overrides)

@@ -142,8 +142,10 @@ class MlflowRegistry:
         return target
 
     def _location(self, version: ModelVersion) -> str:
-        """Where a version's files are. MLflow's own look-up of a ``models:/m-…`` URI asks the
-        process's default tracking URI, which need not be ours.
+        """Where a version's files are.
+
+        MLflow's own look-up of a ``models:/m-…`` URI asks the process's default tracking URI,
+        which need not be ours.
         """
         if not version.source.startswith("models:/m-"):
             return version.source

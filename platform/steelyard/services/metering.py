@@ -5,7 +5,7 @@ transaction, windows are posted once, and a run's cost moves to its version once
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from steelyard.ports.clock import Clock
 
 HOUR_US = 3600 * SECOND_US
+TRAINING_PATIENCE_S = 3600
+"""How long a training worker may be silent before it counts as dead."""
 METHOD = "busy_share"
 """Busy time decides the shares; reserved time × price is the amount."""
 
@@ -91,17 +93,19 @@ class Metering:
             conflicts += result.conflicts
         return Collected(segments, facts, conflicts, damaged)
 
-    def close_silent(self, heartbeat_s: float, alive: Callable[[Resource], bool]) -> int:
+    def close_silent(self, heartbeat_s: float) -> int:
         """End resources that stopped reporting, and book the silence as reserved.
 
         A resource that died without a word ends one heartbeat after its last window: its cost is
-        complete to the heartbeat, only the attribution of that piece (idle) is coarse.
+        complete to the heartbeat, only the attribution of that piece (idle) is coarse. Training
+        reports at the end of an epoch, so it is given ``TRAINING_PATIENCE_S``.
         """
         now = self._clock.now_us()
         heartbeat_us = int(heartbeat_s * SECOND_US)
         closed = 0
         for resource, last_us in self._facts.silent_resources(now - 3 * heartbeat_us):
-            if alive(resource):
+            training = resource.kind == "train_worker"
+            if training and now - last_us < TRAINING_PATIENCE_S * SECOND_US:
                 continue
             end_us = last_us + heartbeat_us
             window = SupplyWindow(

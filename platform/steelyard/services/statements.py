@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from steelyard.adapters.sql.ledger import Balance, LedgerStore
     from steelyard.ports.clock import Clock
 
-UNITS = ("device_us", "nUSD", "mJ", "ugCO2e_loc")
 Basis = Literal["usage", "allocation"]
 
 
@@ -177,7 +176,10 @@ def _measures(
         phase = "training" if side == "training" else "inference"
         counted = [u["flop"] for u in usage if u["phase"] == phase and u["flop"] is not None]
         flop = sum(counted) if counted else None
-    return Measures(*(sums.get(unit) for unit in UNITS), flop)
+    return Measures(
+        device_us=sums.get("device_us"), cost_nano=sums.get("nUSD"), energy_mj=sums.get("mJ"),
+        carbon_ug=sums.get("ugCO2e_loc"), flop=flop,
+    )  # fmt: skip
 
 
 def _traffic(usage: Iterable[Mapping[str, Any]]) -> Traffic:

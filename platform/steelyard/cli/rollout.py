@@ -1,0 +1,173 @@
+"""``steelyard rollout``: gradual delivery of a version."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from steelyard.bootstrap import Platform
+from steelyard.cli.output import emit, note, stderr, stdout, table
+from steelyard.cli.serving import actor, version_of
+from steelyard.domain.errors import Fault, InvalidInput, NotFound
+from steelyard.domain.model_version import parse_ref
+from steelyard.domain.rollout import Rollout
+from steelyard.settings import load_settings
+
+app = typer.Typer(help="Roll a version out gradually.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL")]
+
+
+@app.command("start")
+def start(
+    model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")],
+    steps: Annotated[str, typer.Option(help="Weights in percent, growing to 100.")]
+    = "1,5,10,25,50,100",
+    bake: Annotated[float, typer.Option(min=0, help="Seconds a step lasts at least.")] = 600,
+    min_requests: Annotated[int, typer.Option(min=0, help="Canary requests a step needs.")] = 100,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds of one row of evidence.")] = 60,
+    label_maturity: Annotated[float, typer.Option(min=0, help="Seconds a label may take.")] = 86400,
+    keep_warm: Annotated[float, typer.Option(min=0, help="Seconds the old one stays ready.")]
+    = 3600,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Start a rollout beside the stable version; the controller carries it out."""
+    from steelyard.cli.waiting import require_up
+    from steelyard.services.rollouts import plan_of
+
+    name, version = version_of(model)
+    plan = plan_of(_weights(steps), bake, min_requests, interval, label_maturity, keep_warm)
+    platform = Platform(load_settings())
+    require_up(platform)
+    rollout = platform.rollouts.start(name, version, plan, actor())
+    _tell(rollout, as_json)
+    note(f"Watch it: steelyard rollout status {name} --watch")
+
+
+@app.command("status")
+def status(
+    model: Model,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to watch at most.")] = 86400,
+    as_json: AsJson = False,
+) -> None:
+    """Show the open rollout, or the newest one: weight, requests, errors, evidence."""
+    from steelyard.cli.waiting import follow
+
+    platform = Platform(load_settings())
+    name = parse_ref(model).model
+    rollout = _newest(platform, name)
+    if watch:
+        with Live(console=stderr, refresh_per_second=4) as live:
+            rollout = follow(
+                platform, rollout.rollout_id,
+                lambda r: live.update(live_table(platform, r)), timeout,
+            )  # fmt: skip
+    document = {**_document(rollout), "versions": platform.predictions.counts(
+        name, since_us=rollout.created_us
+    )}  # fmt: skip
+    emit(document, as_json, lambda: stdout.print(live_table(platform, rollout)))
+
+
+def live_table(platform: Platform, rollout: Rollout) -> Table:
+    """Weight, requests, errors and wrong answers per version since the rollout began."""
+    counts = {
+        row["version"]: row
+        for row in platform.predictions.counts(rollout.model, since_us=rollout.created_us)
+    }
+    arms = [(rollout.candidate, rollout.weight_bp)]
+    if rollout.stable is not None:
+        arms.insert(0, (rollout.stable, 10_000 - rollout.weight_bp))
+    rows = []
+    for version, weight in arms:
+        row = counts.get(version, {})
+        rows.append((
+            version, "canary" if version == rollout.candidate else "stable", f"{weight / 100:g} %",
+            row.get("requests", 0), row.get("errors", 0),
+            f"{row['wrong']} of {row['labelled']}" if row.get("labelled") else None,
+        ))  # fmt: skip
+    title = f"{rollout.model}: {rollout.condition} – {rollout.reason}"
+    return table(title, ("Version", "arm", "Weight", "Requests", "Errors", "Wrong"), rows)
+
+
+@app.command("pause")
+def pause(model: Model, as_json: AsJson = False) -> None:
+    """Keep the weight where it is; the canary stays guarded."""
+    _act(model, as_json, lambda platform, name: platform.rollouts.pause(name, actor()))
+
+
+@app.command("resume")
+def resume(model: Model, as_json: AsJson = False) -> None:
+    """Go on at the same step."""
+    _act(model, as_json, lambda platform, name: platform.rollouts.resume(name, actor()))
+
+
+@app.command("promote")
+def promote(
+    model: Model,
+    full: Annotated[bool, typer.Option("--full", help="To 100 % at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Skip the rest of this step, or of all of them."""
+    _act(model, as_json, lambda platform, name: platform.rollouts.promote(name, actor(), full))
+
+
+@app.command("abort")
+def abort(
+    model: Model,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "aborted by hand",
+    as_json: AsJson = False,
+) -> None:
+    """Give all traffic back to stable."""
+    _act(model, as_json, lambda platform, name: platform.rollouts.abort(name, actor(), reason))
+
+
+@app.command("history")
+def history(model: Model, as_json: AsJson = False) -> None:
+    """Show promotions and every event of the newest rollouts: who, when, why."""
+    platform = Platform(load_settings())
+    name = parse_ref(model).model
+    rollouts = [s.rollout for s in platform.rollout_store.rollouts(name, limit=20)]
+    events = [e for r in reversed(rollouts) for e in platform.rollout_store.events(r.rollout_id)]
+    promotions = [asdict(p) for p in platform.rollout_store.promotions(name)]
+    cells = [
+        [e["rollout_id"], e["actor"], e["verb"], e["to_condition"], f"{e['weight_bp'] / 100:g} %",
+         e["reason"]]
+        for e in events
+    ]  # fmt: skip
+    shown = table(name, ("rollout", "actor", "verb", "condition", "Weight", "reason"), cells)
+    document = {"promotions": promotions, "events": events}
+    emit(document, as_json, lambda: stdout.print(shown))
+
+
+def _act(model: str, as_json: bool, act: Callable[[Platform, str], Rollout]) -> None:
+    _tell(act(Platform(load_settings()), parse_ref(model).model), as_json)
+
+
+def _newest(platform: Platform, model: str) -> Rollout:
+    found = platform.rollout_store.rollouts(model, limit=1)
+    if not found:
+        raise NotFound(
+            f"{model} was never deployed or rolled out.", f"First: steelyard deploy {model}/1."
+        )
+    return found[0].rollout
+
+
+def _tell(rollout: Rollout, as_json: bool) -> None:
+    line = f"{rollout.model}/{rollout.candidate}: {rollout.condition}, {rollout.reason}"
+    emit(_document(rollout), as_json, lambda: stdout.print(line, markup=False))
+
+
+def _document(rollout: Rollout) -> dict[str, Any]:
+    return {**asdict(rollout), "phase": rollout.phase}
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        fault = Fault("--steps", f"{text!r} is not a list of percents")
+        raise InvalidInput(str(fault), (fault,), "Write 5,25,50,100.") from error

@@ -1,0 +1,170 @@
+"""The loop that makes the world agree with SQL: applications, weights, aliases, the ledger.
+
+One turn looks, decides (``services.rollouts``, pure rules), writes the intent, and only then
+touches Ray Serve and the edge. Nothing is kept in this process that SQL does not know, so it may
+be killed at any point and started again. A lease with a fencing token keeps a second one out.
+"""
+
+import logging
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from steelyard.bootstrap import Platform
+from steelyard.domain.deployment import desired_versions
+from steelyard.domain.errors import NotFound, Refused, SteelyardError
+from steelyard.domain.rollout import SECOND_US
+from steelyard.ports.applications import Applications, ApplicationState, ServedVersion
+from steelyard.ports.traffic_router import TrafficRouter
+from steelyard.settings import load_settings
+from steelyard_serving.app import RayApplications
+from steelyard_serving.traffic_router import EdgeRouter
+
+LEASE = "controller"
+LEASE_TTL_US = 5 * SECOND_US
+Key = tuple[str, int]
+log = logging.getLogger("steelyard.controller")
+
+
+@dataclass
+class Controller:
+    """One controller; ``turn`` may be called at any time and repeated."""
+
+    platform: Platform
+    applications: Applications
+    router: TrafficRouter
+    holder: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _served: dict[Key, ServedVersion] = field(default_factory=dict)
+    _refused: dict[Key, str] = field(default_factory=dict)
+    _published: dict[Key, ApplicationState] = field(default_factory=dict)
+    _mirrored: dict[str, int] = field(default_factory=dict)
+    _confirmed: dict[str, int] = field(default_factory=dict)
+    _posted: float = float("-inf")
+
+    def turn(self) -> bool:
+        """Reconcile everything once; False when another controller holds the lease."""
+        platform = self.platform
+        now = platform.clock.now_us()
+        token = platform.rollout_store.acquire_lease(LEASE, self.holder, now, LEASE_TTL_US)
+        if token is None:
+            return False
+        self._meter()
+        platform.rollouts.complete_promotions()
+        states = self._run_desired()
+        settings = platform.settings
+        settle_us = int((2 * settings.meter_interval_s + 2 * settings.tick_s) * SECOND_US)
+        for model in platform.rollout_store.models():
+            turn = platform.rollouts.reconcile(model, states, settle_us, token)
+            if turn and turn.before != turn.after:
+                log.info("%s: %s, %s", model, turn.after.condition, turn.after.reason)
+        self._route(states, token)
+        self._mirror_aliases()
+        return True
+
+    def _meter(self) -> None:
+        metering = self.platform.metering
+        collected = metering.collect()
+        if collected.conflicts or collected.damaged:
+            log.error("%d conflicting facts, %d damaged segments", collected.conflicts,
+                      collected.damaged)  # fmt: skip
+        if time.monotonic() - self._posted < self.platform.settings.posting_interval_s:
+            return
+        self.platform.learn_versions()
+        metering.close_silent(self.platform.settings.meter_interval_s)
+        metering.post()
+        self._posted = time.monotonic()
+
+    def _run_desired(self) -> Mapping[Key, ApplicationState]:
+        """Start what should run, stop what should not, publish how it is."""
+        now = self.platform.clock.now_us()
+        wanted: set[Key] = set()
+        for model in self.platform.rollout_store.models():
+            rollouts = [s.rollout for s in self.platform.rollout_store.rollouts(model, limit=20)]
+            stable = self.platform.rollouts.stable(model)
+            for version in desired_versions(model, stable, rollouts, now).versions:
+                wanted.add((model, version))
+                self._ensure((model, version))
+        states = dict(self.applications.states()) if wanted or self._published else {}
+        for key in states.keys() - wanted:
+            self.applications.remove(*key)
+        found = {key: state for key, state in states.items() if key in wanted}
+        for key, reason in self._refused.items():
+            found[key] = ApplicationState("failed", reason)
+        self._publish(found)
+        return found
+
+    def _ensure(self, key: Key) -> None:
+        if key not in self._served and key not in self._refused:
+            registry = self.platform.registry
+            try:
+                version = registry.version(*key)
+                path = registry.fetch(version, self.platform.settings.cache_dir)
+            except (Refused, NotFound) as error:
+                log.error("%s/%d: %s", *key, error)
+                self._refused[key] = str(error)
+                return
+            self._served[key] = ServedVersion(version, path)
+        if key in self._served:
+            self.applications.ensure(self._served[key])
+
+    def _publish(self, states: Mapping[Key, ApplicationState]) -> None:
+        store, now = self.platform.rollout_store, self.platform.clock.now_us()
+        if not self._published:
+            for row in store.applications():
+                self._published[row["model"], row["version"]] = ApplicationState("starting")
+        for key in self._published.keys() - states.keys():
+            store.set_application(*key, "gone", "", now)
+        for key, state in states.items():
+            if self._published.get(key) != state:
+                store.set_application(*key, state.phase, state.reason, now)
+        self._published = dict(states)
+
+    def _route(self, states: Mapping[Key, ApplicationState], token: int) -> None:
+        store = self.platform.rollout_store
+        routes = {
+            model: route
+            for model in store.models()
+            if (route := store.route(model)) is not None
+        }  # fmt: skip
+        ready = frozenset(key for key, state in states.items() if state.phase == "ready")
+        self.router.apply(routes, ready)
+        for model, route in routes.items():
+            if self._confirmed.get(model) != route.generation:
+                self.platform.rollouts.confirm(model, route.generation, token)
+                self._confirmed[model] = route.generation
+
+    def _mirror_aliases(self) -> None:
+        for model in self.platform.rollout_store.models():
+            stable = self.platform.rollouts.stable(model)
+            if stable is not None and self._mirrored.get(model) != stable:
+                self.platform.registry.set_alias(model, "champion", stable)
+                self._mirrored[model] = stable
+
+
+def main() -> None:
+    """Run turns until SIGTERM or SIGINT; a turn that fails is logged and tried again."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("alembic", "mlflow", "httpx2", "ray"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings = load_settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    platform = Platform(settings)
+    _ = platform.engine
+    controller = Controller(platform, RayApplications(settings), EdgeRouter(settings))
+    log.info("controller %s started", controller.holder[:8])
+    while not stop.wait(settings.tick_s):
+        try:
+            controller.turn()
+        except SteelyardError as error:
+            log.warning("%s", error)
+        except Exception:
+            log.exception("a turn failed; trying again")
+
+
+if __name__ == "__main__":
+    main()
