@@ -9,8 +9,21 @@ from rich.table import Table
 
 SCHEMA_VERSION = 1
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+FILE_WIDTH = 160
+"""Columns when the output is no terminal: a table in a log must not be cut."""
+
+
+def _console(to_stderr: bool) -> Console:
+    found = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+    return (
+        found
+        if found.is_terminal
+        else Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=FILE_WIDTH)
+    )
+
+
+stdout = _console(False)
+stderr = _console(True)
 
 
 def emit(value: dict[str, Any], as_json: bool, render: Callable[[], None]) -> None:

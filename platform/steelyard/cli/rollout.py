@@ -11,6 +11,7 @@ from rich.table import Table
 from steelyard.bootstrap import Platform
 from steelyard.cli.output import emit, note, stderr, stdout, table
 from steelyard.cli.serving import actor, version_of
+from steelyard.cli.waiting import follow, require_up
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.model_version import parse_ref
 from steelyard.domain.rollout import Rollout
@@ -30,16 +31,20 @@ def start(
     min_requests: Annotated[int, typer.Option(min=0, help="Canary requests a step needs.")] = 100,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds of one row of evidence.")] = 60,
     label_maturity: Annotated[float, typer.Option(min=0, help="Seconds a label may take.")] = 86400,
+    label_tolerance: Annotated[
+        float, typer.Option(min=1, help="Wrong answers, as a multiple of stable's, that are borne.")
+    ] = 1.0,
     keep_warm: Annotated[float, typer.Option(min=0, help="Seconds the old one stays ready.")]
     = 3600,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Start a rollout beside the stable version; the controller carries it out."""
-    from steelyard.cli.waiting import require_up
     from steelyard.services.rollouts import plan_of
 
     name, version = version_of(model)
-    plan = plan_of(_weights(steps), bake, min_requests, interval, label_maturity, keep_warm)
+    plan = plan_of(
+        _weights(steps), bake, min_requests, interval, label_maturity, keep_warm, label_tolerance
+    )
     platform = Platform(load_settings())
     require_up(platform)
     rollout = platform.rollouts.start(name, version, plan, actor())
@@ -55,21 +60,37 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the open rollout, or the newest one: weight, requests, errors, evidence."""
-    from steelyard.cli.waiting import follow
-
     platform = Platform(load_settings())
     name = parse_ref(model).model
     rollout = _newest(platform, name)
     if watch:
-        with Live(console=stderr, refresh_per_second=4) as live:
-            rollout = follow(
-                platform, rollout.rollout_id,
-                lambda r: live.update(live_table(platform, r)), timeout,
-            )  # fmt: skip
+        rollout = _watch(platform, rollout, timeout)
     document = {**_document(rollout), "versions": platform.predictions.counts(
         name, since_us=rollout.created_us
     )}  # fmt: skip
     emit(document, as_json, lambda: stdout.print(live_table(platform, rollout)))
+
+
+def _watch(platform: Platform, rollout: Rollout, timeout_s: float) -> Rollout:
+    """A table that redraws itself on a terminal, a line a change in a log."""
+    if not stderr.is_terminal:
+        return follow(
+            platform, rollout.rollout_id, lambda r: _line(platform, r), timeout_s
+        )  # fmt: skip
+    with Live(console=stderr, refresh_per_second=4) as live:
+        return follow(
+            platform, rollout.rollout_id, lambda r: live.update(live_table(platform, r)), timeout_s
+        )  # fmt: skip
+
+
+def _line(platform: Platform, rollout: Rollout) -> None:
+    counts = platform.predictions.counts(rollout.model, since_us=rollout.created_us)
+    seen = "; ".join(
+        f"version {c['version']}: {c['requests']} requests, {c['errors']} errors, "
+        f"{c['wrong']} of {c['labelled']} wrong"
+        for c in counts
+    )
+    note(f"  {rollout.weight_bp / 100:>3g} %  {rollout.reason}  [{seen or 'no requests yet'}]")
 
 
 def live_table(platform: Platform, rollout: Rollout) -> Table:

@@ -32,11 +32,9 @@ def follow(
     last: Rollout | None = None
     while time.monotonic() < deadline:
         found = next(
-            
-                s.rollout
-                for s in platform.rollout_store.rollouts()
-                if s.rollout.rollout_id == rollout_id
-            
+            s.rollout
+            for s in platform.rollout_store.rollouts()
+            if s.rollout.rollout_id == rollout_id
         )
         if found != last:
             seen(found)

@@ -98,11 +98,14 @@ class Evidence:
     step_requests: int = 0
 
 
-def default_metrics() -> tuple[Metric, ...]:
-    """Request errors are required; labels roll back when they come and are worse."""
+def default_metrics(label_tolerance: float = 1.0) -> tuple[Metric, ...]:
+    """Request errors are required; labels roll back when they come and are worse.
+
+    ``label_tolerance`` is the ratio of wrong answers to stable's that a smaller variant may have.
+    """
     return (
         Metric("errors", margin=2.0, floor=0.01, required=True),
-        Metric("labels", margin=1.25),
+        Metric("labels", tolerance=label_tolerance, margin=1.25 * label_tolerance),
     )
 
 

@@ -282,11 +282,12 @@ def _route(before: Rollout, after: Rollout) -> Route | None:
 
 def plan_of(
     weights: list[float], bake_s: float, min_requests: int, interval_s: float,
-    label_maturity_s: float, keep_warm_s: float,
+    label_maturity_s: float, keep_warm_s: float, label_tolerance: float = 1.0,
 ) -> Plan:  # fmt: skip
     """A plan with the same bake for every step but the last; weights in percent."""
     steps = tuple(
         Step(round(weight * 100), bake_s, min_requests) if weight < 100 else Step(BUCKETS)
         for weight in weights
     )
-    return Plan(steps, default_metrics(), interval_s, label_maturity_s, keep_warm_s)
+    metrics = default_metrics(label_tolerance)
+    return Plan(steps, metrics, interval_s, label_maturity_s, keep_warm_s)

@@ -1,6 +1,7 @@
 """One ledger, two databases: every test here runs on SQLite and on PostgreSQL."""
 
 import itertools
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,39 +31,86 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[PostgresSe
     server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: quicker than migrating for every test."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    _migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def template_database(postgresql: "PostgresServer") -> str:
+    """The same on PostgreSQL: the name of a database that new ones are made from."""
+    _migrated(_new_database(postgresql, "template_ledger"))
+    return "template_ledger"
+
+
+def _migrated(url: str) -> None:
+    engine = open_engine(url)
+    assert migrate(engine)
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_engine(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Callable[[], Engine]]:
-    """Makes engines on fresh, empty databases of one dialect, not migrated yet."""
-    made: list[Engine] = []
+def dialect(request: pytest.FixtureRequest) -> str:
+    """The database that a test runs on."""
+    return str(request.param)
 
-    def make() -> Engine:
-        number = next(_numbers)
-        if request.param == "sqlite":
-            url = f"sqlite:///{tmp_path / f'ledger-{number}.db'}"
-        else:
-            url = _new_database(request.getfixturevalue("postgresql"), f"ledger_{number}")
-        made.append(open_engine(url))
-        return made[-1]
 
-    yield make
-    for engine in made:
+@pytest.fixture
+def engines() -> Iterator[Callable[[str], Engine]]:
+    """Opens engines and closes them after the test."""
+    opened: list[Engine] = []
+
+    def opener(url: str) -> Engine:
+        opened.append(open_engine(url))
+        return opened[-1]
+
+    yield opener
+    for engine in opened:
         engine.dispose()
 
 
-def _new_database(server: "PostgresServer", name: str) -> str:
-    admin_url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    admin = create_engine(admin_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"create database {name}"))
-    admin.dispose()
-    return server.get_uri(name)
+@pytest.fixture
+def empty_engine(
+    dialect: str, tmp_path: Path, request: pytest.FixtureRequest, engines: Callable[[str], Engine]
+) -> Engine:
+    """A database without any table."""
+    if dialect == "sqlite":
+        return engines(f"sqlite:///{tmp_path / 'empty.db'}")
+    server = request.getfixturevalue("postgresql")
+    return engines(_new_database(server, f"empty_{next(_numbers)}"))
+
+
+@pytest.fixture
+def new_engine(
+    dialect: str, tmp_path: Path, request: pytest.FixtureRequest, engines: Callable[[str], Engine]
+) -> Callable[[], Engine]:
+    """Makes databases at this version's schema, each without a row."""
+
+    def make() -> Engine:
+        name = f"ledger_{next(_numbers)}"
+        if dialect == "sqlite":
+            path = shutil.copy(request.getfixturevalue("template"), tmp_path / f"{name}.db")
+            return engines(f"sqlite:///{path}")
+        server = request.getfixturevalue("postgresql")
+        template = request.getfixturevalue("template_database")
+        return engines(_new_database(server, name, template))
+
+    return make
 
 
 @pytest.fixture
 def engine(new_engine: Callable[[], Engine]) -> Engine:
     """A fresh database at this version's schema."""
-    made = new_engine()
-    assert migrate(made)
-    return made
+    return new_engine()
+
+
+def _new_database(server: "PostgresServer", name: str, template: str = "template1") -> str:
+    admin_url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    admin = create_engine(admin_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"create database {name} template {template}"))
+    admin.dispose()
+    return server.get_uri(name)

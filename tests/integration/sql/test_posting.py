@@ -11,7 +11,6 @@ from sqlalchemy import Engine, insert
 from steelyard.adapters.spool import SpoolFolder
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.catalog import CatalogStore
-from steelyard.adapters.sql.database import migrate
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.domain.facts import Fact
@@ -41,7 +40,6 @@ class Books:
     """One ledger with a price of $3 an hour, a load model of 100-400 W, PUE 1.2 and a grid."""
 
     def __init__(self, engine: Engine, spool: Path) -> None:
-        migrate(engine)
         self.clock = FixedClock()
         self.facts = FactStore(engine)
         self.ledger = LedgerStore(engine)
@@ -284,21 +282,20 @@ def _cases(draw: st.DrawFn, number: int) -> Case:
 
 
 def _assert_conserved(books: Books, cases: Sequence[Case]) -> None:
+    entries = list(books.ledger.entries())
+    balances = {unit: books.balances(unit) for unit in UNITS}
     for case in cases:
         supply, pool = f"supply:{case.resource.resource_id}", f"pool:{case.resource.resource_id}"
-        assert books.balances("device_us")[supply] == -case.reserved_us
-        if not case.priced:
-            assert supply not in books.balances("nUSD")
-        if not case.energy_known:
-            assert supply not in books.balances("mJ")
+        assert balances["device_us"][supply] == -case.reserved_us
+        assert case.priced or supply not in balances["nUSD"]
+        assert case.energy_known or supply not in balances["mJ"]
         for unit in UNITS:
-            moves = [e for e in books.ledger.entries() if e["unit"] == unit]
+            moves = [e for e in entries if e["unit"] == unit]
             given = sum(e["amount"] for e in moves if e["credit"] == supply)
-            taken = sum(e["amount"] for e in moves if e["credit"] == pool)
-            assert given == taken == -books.balances(unit).get(supply, 0)
-            assert pool not in books.balances(unit)
-    for unit in UNITS:
-        assert sum(books.balances(unit).values()) == 0
+            used = sum(e["amount"] for e in moves if e["credit"] == pool)
+            assert given == used == -balances[unit].get(supply, 0)
+            assert pool not in balances[unit]
+    assert all(sum(balances[unit].values()) == 0 for unit in UNITS)
 
 
 @settings(

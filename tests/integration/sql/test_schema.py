@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -20,13 +18,12 @@ def test_the_migrations_make_the_declared_tables(engine: Engine) -> None:
     assert difference == []
 
 
-def test_migrating_twice_changes_nothing(new_engine: Callable[[], Engine]) -> None:
+def test_migrating_twice_changes_nothing(empty_engine: Engine) -> None:
     """The first start makes the schema; every later one finds it."""
-    engine = new_engine()
-    assert migrate(engine)
-    before = sorted(inspect(engine).get_table_names())
-    assert not migrate(engine)
-    assert sorted(inspect(engine).get_table_names()) == before
+    assert migrate(empty_engine)
+    before = sorted(inspect(empty_engine).get_table_names())
+    assert not migrate(empty_engine)
+    assert sorted(inspect(empty_engine).get_table_names()) == before
     assert set(metadata.tables) < set(before)
 
 

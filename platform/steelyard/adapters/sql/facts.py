@@ -75,10 +75,11 @@ class FactStore:
                 table, keys = KEYS[kind]
                 inserted = insert_new(connection, table, rows, keys)
                 new += len(inserted)
-                repeated = [r for r in rows if tuple(r[k] for k in keys) not in inserted]
-                clashes = _conflicts(connection, table, repeated, now_us)
+                repeated = len(rows) - len(inserted)
+                # All rows, not only the skipped: two may share a key within one report.
+                clashes = _conflicts(connection, table, rows, now_us) if repeated else 0
                 conflicts += clashes
-                known += len(repeated) - clashes
+                known += repeated - clashes
         return Ingested(new, known, conflicts)
 
     def unposted(self, limit: int = 2_000) -> list[OpenWindow]:
@@ -194,19 +195,14 @@ def _fact(kind: type[F], row: RowMapping) -> F:
 
 
 def _conflicts(
-    connection: Connection, table: Table, repeated: Sequence[Mapping[str, Any]], now_us: int
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], now_us: int
 ) -> int:
-    windows = [row for row in repeated if "content_sha256" in row]
+    windows = [row for row in rows if "content_sha256" in row]
     if not windows:
         return 0
     keys = [row["idem_key"] for row in windows]
-    stored = dict(
-        connection.execute(
-            select(table.c.idem_key, table.c.content_sha256).where(table.c.idem_key.in_(keys))
-        )
-        .tuples()
-        .all()
-    )
+    known = select(table.c.idem_key, table.c.content_sha256).where(table.c.idem_key.in_(keys))
+    stored = {row.idem_key: row.content_sha256 for row in connection.execute(known)}
     clashes = [row for row in windows if stored.get(row["idem_key"]) != row["content_sha256"]]
     insert_new(
         connection,

@@ -1,0 +1,42 @@
+# make demo: everything from nothing to a rollback, on real data. make test: set-up and all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup demo test check bench format browser
+
+setup: $(STAMP)
+
+# torch goes first and exactly: any looser request would pull its CUDA build.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[workflows,serving]"
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/python demo/run.py $(ARGS)
+
+browser: setup
+	@PYTHON=$(BIN)/python sh tools/browser.sh > /dev/null
+
+test: setup browser
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup browser
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python tests/benchmarks/rules.py
+
+format: setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
