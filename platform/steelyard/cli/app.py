@@ -7,9 +7,9 @@ message and a hint, never a traceback.
 import sys
 from importlib.metadata import entry_points
 
-import click
 import typer
 from rich.markup import escape
+from typer.exceptions import TyperException
 
 from steelyard.cli import audit, ledger, models, platform, rollout, serving
 from steelyard.cli.output import stderr
@@ -54,14 +54,22 @@ def run(arguments: list[str]) -> int:
     except SteelyardError as error:
         _complain(error)
         return FAILED
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        _usage(error)
         return USAGE
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         stderr.print("interrupted")
         return INTERRUPTED
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
+
+
+def _usage(error: TyperException) -> None:
+    show = getattr(error, "show", None)  # a usage error prints the command's usage line, too
+    if show is not None:
+        show()
+    else:
+        stderr.print(f"[red]error:[/red] {escape(str(error))}")
 
 
 def _complain(error: SteelyardError) -> None:

@@ -36,7 +36,7 @@ def report(
         listed = ", ".join(known) or "none yet"
         raise NotFound(f"The ledger knows no model {model!r}.", f"It knows: {listed}.")
     statements = [platform.statements.model(name) for name in ([model] if model else known)]
-    document = {"models": [_plain(asdict(s)) for s in statements]}
+    document = {"models": [asdict(s) for s in statements]}
 
     def show() -> None:
         if not statements:
@@ -122,14 +122,3 @@ def export(
         if output:
             target.close()
     note(f"{written} entries")
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no fractions: they become decimal text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return str(value)

@@ -29,14 +29,15 @@ stderr = _console(True)
 def emit(value: dict[str, Any], as_json: bool, render: Callable[[], None]) -> None:
     """Print a result: as one JSON document with ``schema_version``, or for people."""
     if as_json:
-        print(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=2))
+        document = {"schema_version": SCHEMA_VERSION, **value}
+        print(json.dumps(document, indent=2, default=str))  # a Fraction becomes decimal text
     else:
         render()
 
 
 def note(text: str) -> None:
     """A line of progress."""
-    stderr.print(text)
+    stderr.print(text, markup=False)
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:

@@ -38,4 +38,4 @@ def backoff_s(failures: int) -> float:
     """
     if failures <= 1:
         return 0.0
-    return min(30.0, 0.5 * 2.0 ** (failures - 2))
+    return min(30.0, 0.5 * 2.0 ** min(failures - 2, 6))  # the exponent has a limit: no overflow

@@ -184,11 +184,13 @@ def test_a_window_that_arrives_late_is_posted_beside_the_others(books: Books) ->
 
 
 def test_a_silent_replica_is_paid_until_one_heartbeat_after_its_last_word(books: Books) -> None:
-    """A killed replica leaves idle cost, not a hole; one that is alive is left alone."""
+    """A killed replica leaves idle cost, not a hole; one that reported just now is left alone."""
     books.post(_replica(), _hour(), _busy(0, "a", 600))
-    assert books.metering.close_silent(30.0, alive=lambda resource: True) == 0
-    assert books.metering.close_silent(30.0, alive=lambda resource: False) == 1
-    assert books.metering.close_silent(30.0, alive=lambda resource: False) == 0
+    books.clock.at_us = HOUR + 60 * SECOND
+    assert books.metering.close_silent(30.0) == 0
+    books.clock.at_us = HOUR + 120 * SECOND
+    assert books.metering.close_silent(30.0) == 1
+    assert books.metering.close_silent(30.0) == 0
     books.metering.post()
     assert books.balances("device_us")["supply:serve/shop/0"] == -HOUR - 30 * SECOND
 

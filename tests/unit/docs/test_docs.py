@@ -122,6 +122,14 @@ def test_every_command_shown_can_be_typed(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_make_target_shown_exists(document: Path) -> None:
+    """`make` does what the documents say it does."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = re.findall(r"(?:^ *|`)make ([a-z]+)", document.read_text(), re.MULTILINE)
+    assert set(shown) <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_command_mentioned_exists(document: Path) -> None:
     """Commands inside sentences exist and take the options they are shown with."""
     for line in inline(document.read_text()):

@@ -113,8 +113,10 @@ class LedgerStore:
 
     def first_break(self) -> Break | None:
         """Recompute every hash; the first entry that does not hold, or None."""
-        with reading(self._engine) as connection:
-            rows = connection.execution_options(yield_per=2_000).execute(_entry_query())
+        with (
+            reading(self._engine) as connection,
+            connection.execution_options(yield_per=2_000).execute(_entry_query()) as rows,
+        ):
             return first_break(
                 (hashed_row(row), row["prev_hash"], row["hash"])
                 for row in map(_entry_dict, rows.mappings())

@@ -1,0 +1,297 @@
+"""The embedded platform as a person uses it, through the real command line, on real data."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[2]
+STEELYARD = str(Path(sys.executable).parent / "steelyard")
+QUICK = ["--min-requests", "5", "--interval", "1", "--label-maturity", "0", "--keep-warm", "600"]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def until(what: Callable[[], T | None], seconds: float = 60) -> T:
+    """Ask again until there is an answer."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"did not happen within {seconds} s")
+
+
+class Home:
+    """One platform, as its operator sees it."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        edge, api, mlflow, ray, serve = free_ports(5)
+        self.path = path
+        self.edge = f"http://127.0.0.1:{edge}"
+        names = {"edge_port": edge, "api_port": api, "mlflow_port": mlflow, "ray_port": ray,
+                 "serve_port": serve, "serve_ports_from": 42_000}  # fmt: skip
+        numbers = [f"{name} = {port}" for name, port in names.items()]
+        times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
+        lines = ['region = "DEU"', *times, *numbers]
+        (path / "steelyard.toml").write_text("\n".join(lines) + "\n")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("STEELYARD_")}
+        self.environment = {**clean, "STEELYARD_HOME": str(path)}
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Type a command."""
+        return subprocess.run(
+            [STEELYARD, *arguments], env=self.environment, capture_output=True, text=True,
+            check=False, cwd=ROOT,
+        )  # fmt: skip
+
+    def ok(self, *arguments: str) -> dict[str, Any]:
+        """Type a command that has to work; its JSON document."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def pid(self, name: str) -> int | None:
+        """The process of the platform with this name."""
+        rows = self.ok("status")["processes"]
+        return next((r["pid"] for r in rows if r["name"] == name and r["state"] == "healthy"), None)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs for this home."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("STEELYARD_SUPERVISED") == str(self.path):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+class Load:
+    """A steady client: one request after another, and what came back."""
+
+    def __init__(self, home: Home) -> None:
+        self._url = f"{home.edge}/v2/models/digits/infer"
+        self._body = (ROOT / "examples" / "digit.json").read_bytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.statuses: list[int] = []
+        self.ids: list[tuple[str, str]] = []
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx2.Client(timeout=30) as client:
+            while not self._stop.wait(0.015):
+                answer = client.post(self._url, content=self._body)
+                self.statuses.append(answer.status_code)
+                if answer.status_code == 200:
+                    headers = answer.headers
+                    self.ids.append((headers["x-prediction-id"], headers["x-model-version"]))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A platform with a trained version 1 that serves, and its INT8 variant as version 2."""
+    home = Home(tmp_path_factory.mktemp("e2e") / "home")
+    try:
+        home.ok("up")
+        home.ok("train", "examples/digits.yaml")
+        home.ok("compress", "digits/1", "--variant", "int8_static")
+        home.ok("deploy", "digits/1")
+        yield home
+    finally:
+        home.run("down")
+    assert not home.processes(), "down left processes behind"
+
+
+def serving(home: Home) -> int:
+    """The version that has all traffic."""
+    return int(home.ok("models", "show", "digits")["aliases"]["champion"])
+
+
+def test_killed_controller_continues_the_same_rollout_at_the_same_step(home: Home) -> None:
+    """Kill -9 of the controller in the middle: same rollout, same step, then it finishes."""
+    other = 3 - serving(home)
+
+    def rollout(holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found = home.ok("rollout", "status", "digits")
+            return found if holds(found) else None
+
+        return until(look, seconds=120)
+
+    def restarted() -> bool:
+        return home.pid("controller") not in (None, victim)
+
+    with Load(home) as load:
+        steps = ["--steps", "30,60,100", "--bake", "6"]
+        started = home.ok("rollout", "start", f"digits/{other}", *steps, *QUICK)
+        before = rollout(lambda r: r["step"] == 0 and r["confirmed_us"])
+        victim = home.pid("controller")
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        until(restarted)
+        after = rollout(lambda r: True)
+        for name in ("rollout_id", "step", "confirmed_us", "generation"):
+            assert after[name] == before[name], name
+        ended = rollout(lambda r: r["ended_us"])
+    assert ended["rollout_id"] == started["rollout_id"]
+    assert ended["condition"] == "healthy"
+    assert serving(home) == other
+    assert set(load.statuses) == {200}
+    history = home.ok("rollout", "history", "digits")
+    assert [p["to_version"] for p in history["promotions"]][-1] == other
+
+
+def test_prediction_is_traced_to_version_run_and_rollout(home: Home) -> None:
+    """Each answer's id leads to the version that the client was told, its run and its step."""
+    with Load(home) as load:
+        until(lambda: len(load.ids) > 5)
+    identity, version = load.ids[-1]
+    trace = home.ok("audit", "show", identity)
+    assert trace["prediction"]["version"] == int(version)
+    assert trace["version"]["run_id"]
+    assert trace["rollout"]["rollout_id"]
+    assert trace["cost_nano"] > 0
+
+
+def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
+    """A replica killed under load: answers come back within seconds, its time stays charged."""
+    with Load(home) as load:
+        until(lambda: len(load.ids) > 20)
+        replicas = [
+            p for p in home.processes() if "ServeReplica" in " ".join(p.cmdline() or [p.name()])
+        ]
+        assert replicas
+        for replica in replicas:
+            replica.kill()
+        seen = len(load.ids)
+        until(lambda: len(load.ids) > seen + 20)
+    assert sum(status != 200 for status in load.statuses) <= 2
+    with sqlite3.connect(home.path / "ledger.db") as database:
+        until(lambda: database.execute(
+            "select count(*) from resource_end where inferred = 1").fetchone()[0])  # fmt: skip
+    assert home.ok("ledger", "verify")["ok"]
+
+
+def test_up_twice_changes_nothing(home: Home) -> None:
+    """A second ``up`` says that it is up, and starts no second supervisor."""
+    before = {r["name"]: r["pid"] for r in home.ok("status")["processes"]}
+    done = home.run("up")
+    assert done.returncode == 0
+    assert "up already" in done.stderr
+    assert {r["name"]: r["pid"] for r in home.ok("status")["processes"]} == before
+
+
+def test_everything_killed_comes_back_with_the_last_desired_state(home: Home) -> None:
+    """Kill -9 of every process: the next ``up`` cleans up and serves the same version."""
+    version = serving(home)
+    for process in home.processes():
+        if process.is_running():
+            process.kill()
+    until(lambda: not home.ok("status")["up"])
+    home.ok("up")
+
+    def answered() -> str | None:
+        body = (ROOT / "examples" / "digit.json").read_bytes()
+        answer = httpx2.post(f"{home.edge}/v2/models/digits/infer", content=body, timeout=30)
+        return answer.headers["x-model-version"] if answer.status_code == 200 else None
+
+    assert until(answered, seconds=90) == str(version)
+
+
+def test_refusals_say_what_to_do(home: Home) -> None:
+    """What cannot be done is refused with the reason and the way out, and changes nothing."""
+    stable = serving(home)
+    for arguments, code, said in (
+        (("deploy", "digits/99"), 1, "no version 99"),
+        (("deploy", "nothing/1"), 1, "no model 'nothing'"),
+        (("deploy", f"digits/{stable}"), 1, "rollout start"),
+        (("rollout", "start", f"digits/{stable}"), 1, "has all traffic already"),
+        (("rollout", "start", f"digits/{3 - stable}", "--steps", "50,20,100"), 2, "grow"),
+        (("rollout", "promote", "digits"), 1, "No rollout of digits is open"),
+        (("compress", "digits/1", "--variant", "int3"), 2, "int8_static"),
+        (("predict", "nothing", "--data", "examples/digit.json"), 1, "nothing"),
+        (("audit", "show", "unknown", "--wait", "0"), 1, "no prediction"),
+        (("ledger", "report", "--model", "nothing"), 1, "It knows: digits"),
+    ):
+        done = home.run(*arguments)
+        assert done.returncode == code, f"{arguments}: {done.stderr}"
+        assert said in done.stderr.replace("\n", " "), f"{arguments}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+def test_second_rollout_of_a_model_is_refused(home: Home) -> None:
+    """One rollout a model at a time; rollback by hand returns all traffic to stable."""
+    stable = serving(home)
+    start = ("rollout", "start", f"digits/{3 - stable}", "--steps", "10,100", "--bake", "300")
+    home.ok(*start)
+    again = home.run(*start)
+    assert again.returncode == 1
+    assert "promote or abort it first" in again.stderr
+    assert home.ok("rollback", "digits", "--reason", "rehearsal")["serving"] == stable
+
+
+def test_report_comes_from_the_entries(home: Home, tmp_path: Path) -> None:
+    """Deleting rows of the ledger changes the report, and ``verify`` names what is missing."""
+    report = home.ok("ledger", "report", "--model", "digits")["models"][0]
+    assert report["training"]["cost_nano"] > 0
+    assert report["serving"]["cost_nano"] > 0
+    copy = Home(tmp_path / "copy")
+    with sqlite3.connect(home.path / "ledger.db") as source:
+        with sqlite3.connect(copy.path / "ledger.db") as target:
+            source.backup(target)
+            for table in ("entry", "posted_window"):
+                target.execute(f"drop trigger {table}_no_delete")
+            target.execute("delete from entry where seq <= 20")
+        target.close()
+    changed = copy.ok("ledger", "report", "--model", "digits")["models"][0]
+    assert changed["training"]["cost_nano"] != report["training"]["cost_nano"]
+    done = copy.run("ledger", "verify")
+    assert done.returncode == 1
+    assert "entry 1 is missing" in done.stderr
+    shutil.rmtree(copy.path)
+
+
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    """A port in use is refused before anything starts, with the setting to change."""
+    other = Home(tmp_path / "home")
+    with socket.create_server(("127.0.0.1", int(other.edge.rsplit(":", 1)[1]))):
+        done = other.run("up")
+    assert done.returncode == 1
+    assert "edge_port" in done.stderr
+    assert "STEELYARD_EDGE_PORT" in done.stderr
+    assert not other.processes()

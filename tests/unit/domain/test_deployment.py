@@ -1,0 +1,62 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from steelyard.domain.deployment import desired_versions
+from steelyard.domain.rollout import Plan, Rollout, Step
+
+SECOND = 1_000_000
+PLAN = Plan((Step(500), Step(10_000)), (), keep_warm_s=600.0)
+
+
+def _rollout(**changes: Any) -> Rollout:
+    return replace(Rollout("r1", "m", "canary", 1, 2, PLAN, "r1", 0, "ada"), **changes)
+
+
+def test_a_model_without_rollouts_runs_its_stable_version() -> None:
+    """Or nothing, when nothing was ever deployed."""
+    assert desired_versions("m", 3, [], 0).versions == {3: "stable"}
+    assert desired_versions("m", None, [], 0).versions == {}
+
+
+@pytest.mark.parametrize(
+    "condition", ["preparing", "progressing", "paused", "promoting", "aborting"]
+)
+def test_both_versions_of_an_open_rollout_run(condition: str) -> None:
+    """From the first preparation until the last traffic has left."""
+    rollouts = [_rollout(condition=condition)]
+    assert desired_versions("m", 1, rollouts, 0).versions == {1: "stable", 2: "candidate"}
+
+
+def test_a_first_deployment_runs_alone() -> None:
+    """There is nothing beside it."""
+    first = _rollout(kind="first", stable=None)
+    assert desired_versions("m", None, [first], 0).versions == {2: "candidate"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "age_s", "stable", "versions"),
+    [
+        ("healthy", 599, 2, {1: "warm", 2: "stable"}),
+        ("healthy", 600, 2, {2: "stable"}),
+        ("degraded", 29, 1, {1: "stable", 2: "warm"}),
+        ("degraded", 30, 1, {1: "stable"}),
+        ("failed", 0, 1, {1: "stable"}),
+    ],
+)
+def test_what_lost_its_traffic_stays_warm_for_a_while(
+    condition: str, age_s: int, stable: int, versions: dict[int, str]
+) -> None:
+    """The old version for the plan's time; an aborted one until its last answers are out."""
+    ended = _rollout(condition=condition, ended_us=0)
+    assert desired_versions("m", stable, [ended], age_s * SECOND).versions == versions
+
+
+def test_an_open_rollout_outranks_a_warm_memory() -> None:
+    """Going back to a version that is still warm makes it the candidate again."""
+    undo = _rollout(rollout_id="r2", kind="undo", stable=2, candidate=1)
+    ended = _rollout(condition="healthy", ended_us=0)
+    for order in ([undo, ended], [ended, undo]):
+        assert set(desired_versions("m", 2, order, SECOND).versions) == {1, 2}
+    assert desired_versions("m", 2, [undo, ended], SECOND).versions[1] == "candidate"
