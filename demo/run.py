@@ -98,7 +98,7 @@ class Demo:
 
 
 def run(demo: Demo) -> None:
-    """The eight steps."""
+    """Start, then six steps."""
     demo.say("Start the platform: registry, ledger, Ray, serving, control plane")
     demo.prepare()
     demo.steelyard("up")

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from steelyard.domain.errors import NotFound, Refused
+from steelyard.domain.errors import NotFound, Refused, Unavailable
 from steelyard.domain.model_version import (
     Candidate,
     Evidence,
@@ -33,6 +33,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 PREFIX = "steelyard."
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of a thing that is not there; anything else is trouble on the way."""
 LARGEST_ARTIFACT = 2 * 2**30
 """ONNX in one file ends at 2 GiB (protobuf)."""
 
@@ -70,6 +72,8 @@ class MlflowRegistry:
         try:
             found = self._client.get_model_version(model, str(version))
         except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise _unavailable(error) from error
             raise self._missing(model, version) from error
         if PREFIX + "sha256" not in found.tags:
             raise Refused(
@@ -106,6 +110,8 @@ class MlflowRegistry:
         try:
             found = self._client.get_registered_model(model)
         except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise _unavailable(error) from error
             known = ", ".join(self.models()) or "none yet"
             raise NotFound(f"There is no model {model!r}.", f"Registered: {known}.") from error
         return {alias: int(version) for alias, version in found.aliases.items()}
@@ -151,6 +157,10 @@ class MlflowRegistry:
             return version.source
         found = self._client.get_logged_model(version.source.removeprefix("models:/"))
         return str(found.artifact_location)
+
+
+def _unavailable(error: MlflowException) -> Unavailable:
+    return Unavailable(f"The registry does not answer: {error}", "Try again in a moment.")
 
 
 def _check(path: Path, version: ModelVersion) -> None:

@@ -45,6 +45,10 @@ def report(
             )
         for statement in statements:
             _print(statement, platform.settings.region)
+        for price in platform.catalog.prices():
+            if price.sku == platform.settings.price_sku:
+                rate = figures.money(price.price_nano)
+                stdout.print(f"price of {price.sku}: {rate}, {price.source}", markup=False)
 
     emit(document, as_json, show)
 

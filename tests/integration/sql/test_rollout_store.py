@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
-from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.facts import FactStore
+from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.rollouts import RolloutStore
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.e_process import Interval

@@ -57,9 +57,7 @@ BAD = (_verdict("failed"),)
 UNSURE = (_verdict("inconclusive"),)
 
 
-def _evidence(
-    verdicts: tuple[Verdict, ...] = GOOD, requests: int = 1_000, **more: Any
-) -> Evidence:
+def _evidence(verdicts: tuple[Verdict, ...] = GOOD, requests: int = 1_000, **more: Any) -> Evidence:
     return Evidence(**{"readiness": "ready", "verdicts": verdicts, "step_requests": requests,
                        **more})  # fmt: skip
 
@@ -156,9 +154,7 @@ def test_a_rollout_is_healthy_when_the_edge_gives_it_everything() -> None:
         (_evidence(readiness="failed", readiness_reason="crashed"), "failed: crashed"),
     ],
 )
-def test_a_bad_canary_gives_all_traffic_back(
-    condition: str, evidence: Evidence, says: str
-) -> None:
+def test_a_bad_canary_gives_all_traffic_back(condition: str, evidence: Evidence, says: str) -> None:
     """In every condition in which it has traffic, paused by hand included, confirmed or not."""
     for confirmed_us in (None, 1_000 * SECOND):
         rollout = _at(1, condition=condition, confirmed_us=confirmed_us)
@@ -186,7 +182,10 @@ def test_what_cannot_go_back_is_not_aborted_by_evidence(kind: Kind) -> None:
 def test_doubt_in_a_pausing_metric_waits_for_a_person() -> None:
     """A metric with the action "pause" stops the rollout; one that observes does not."""
     for action, condition in (("pause", "paused"), ("observe", "progressing")):
-        verdicts = (*GOOD, _verdict("failed", "labels", "pause" if action == "pause" else "observe"))
+        verdicts = (
+            *GOOD,
+            _verdict("failed", "labels", "pause" if action == "pause" else "observe"),
+        )
         assert advance(_at(0), _evidence(verdicts), LATER).condition == condition
 
 

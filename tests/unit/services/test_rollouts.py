@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from steelyard.adapters.sql.rollouts import RolloutStore
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from steelyard.domain.model_version import Candidate, Evidence, ModelVersion, Signature
+from steelyard.domain.promotion import Change
 from steelyard.domain.rollout import Rollout
 from steelyard.ports.applications import ApplicationPhase, ApplicationState
 from steelyard.services.rollouts import Rollouts, Turn, plan_of
@@ -79,9 +81,7 @@ class Delivery:
         self.clock = clock
         self.store = RolloutStore(self.engine)
         self.facts = FactStore(self.engine)
-        self.rollouts = Rollouts(
-            self.store, PredictionStore(self.engine), ListedVersions(), clock
-        )
+        self.rollouts = Rollouts(self.store, PredictionStore(self.engine), ListedVersions(), clock)
         token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)
         assert token is not None
         self.token = token
@@ -344,10 +344,6 @@ def test_a_promotion_that_a_crash_left_out_is_made_up_for(opened: Callable[[], D
 
 def _crash_before_promotion(delivery: Delivery, rollout: Rollout) -> None:
     """What ``reconcile`` writes up to the moment before the promotion."""
-    from dataclasses import replace
-
-    from steelyard.domain.promotion import Change
-
     stored = delivery.store.open_rollout("m")
     assert stored is not None and stored.rollout.rollout_id == rollout.rollout_id
     ended = replace(stored.rollout, condition="healthy", ended_us=delivery.clock.at_us)
