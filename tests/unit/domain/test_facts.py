@@ -7,8 +7,10 @@ from steelyard.domain.metering import SupplyWindow, UsageWindow
 from steelyard.domain.model_version import VersionRef, parse_ref
 from steelyard.domain.supervision import backoff_s
 
-WINDOW = {"producer_id": "p", "boot_id": "b", "seq": 0, "resource_id": "r", "window_start_us": 0,
-          "window_end_us": 10}  # fmt: skip
+WINDOW: dict[str, Any] = {
+    "producer_id": "p", "boot_id": "b", "seq": 0, "resource_id": "r", "window_start_us": 0,
+    "window_end_us": 10,
+}  # fmt: skip
 
 
 def _supply(**more: Any) -> SupplyWindow:
@@ -52,8 +54,10 @@ def test_a_window_s_key_is_about_which_window_not_about_what_was_seen() -> None:
     """So a retry is recognised, and other content under the same key is an alarm."""
     assert _usage(requests=1).idem_key == _usage(requests=2, seq=9).idem_key
     assert _supply(reserved_us=5).idem_key == _supply().idem_key
-    others = [{"model": "n"}, {"version": 2}, {"activity": "batch"}, {"boot_id": "c"},
-              {"window_start_us": 1}, {"attempt": 2}, {"run_id": "run"}]  # fmt: skip
+    others: list[dict[str, Any]] = [
+        {"model": "n"}, {"version": 2}, {"activity": "batch"}, {"boot_id": "c"},
+        {"window_start_us": 1}, {"attempt": 2}, {"run_id": "run"},
+    ]  # fmt: skip
     keys = {_usage(**other).idem_key for other in others}
     assert len(keys | {_usage().idem_key, _supply().idem_key}) == len(others) + 2
 

@@ -63,6 +63,7 @@ def _evidence(verdicts: tuple[Verdict, ...] = GOOD, requests: int = 1_000, **mor
 
 
 LATER = 2_000 * SECOND
+ACTIONS: tuple[Action, ...] = ("pause", "observe")
 
 
 @pytest.mark.parametrize(
@@ -181,12 +182,9 @@ def test_what_cannot_go_back_is_not_aborted_by_evidence(kind: Kind) -> None:
 
 def test_doubt_in_a_pausing_metric_waits_for_a_person() -> None:
     """A metric with the action "pause" stops the rollout; one that observes does not."""
-    for action, condition in (("pause", "paused"), ("observe", "progressing")):
-        verdicts = (
-            *GOOD,
-            _verdict("failed", "labels", "pause" if action == "pause" else "observe"),
-        )
-        assert advance(_at(0), _evidence(verdicts), LATER).condition == condition
+    pausing, observing = (_verdict("failed", "labels", action) for action in ACTIONS)
+    assert advance(_at(0), _evidence((*GOOD, pausing)), LATER).condition == "paused"
+    assert advance(_at(0), _evidence((*GOOD, observing)), LATER).condition == "progressing"
 
 
 def test_a_paused_rollout_keeps_its_weight() -> None:
