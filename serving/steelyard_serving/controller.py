@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from steelyard.bootstrap import Platform
 from steelyard.domain.deployment import desired_versions
 from steelyard.domain.errors import NotFound, Refused, SteelyardError
-from steelyard.domain.rollout import SECOND_US
+from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
 from steelyard.ports.applications import Applications, ApplicationState, ServedVersion
 from steelyard.ports.traffic_router import TrafficRouter
 from steelyard.settings import load_settings
 from steelyard_serving.app import RayApplications
 from steelyard_serving.traffic_router import EdgeRouter
 
-LEASE = "controller"
 LEASE_TTL_US = 5 * SECOND_US
 Key = tuple[str, int]
 log = logging.getLogger("steelyard.controller")
@@ -48,7 +47,9 @@ class Controller:
         """Reconcile everything once; False when another controller holds the lease."""
         platform = self.platform
         now = platform.clock.now_us()
-        token = platform.rollout_store.acquire_lease(LEASE, self.holder, now, LEASE_TTL_US)
+        token = platform.rollout_store.acquire_lease(
+            CONTROLLER_LEASE, self.holder, now, LEASE_TTL_US
+        )
         if token is None:
             return False
         self._meter()

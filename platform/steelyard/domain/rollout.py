@@ -20,6 +20,8 @@ Condition = Literal[
 Kind = Literal["first", "canary", "undo"]
 OPEN: frozenset[str] = frozenset({"preparing", "progressing", "paused", "promoting", "aborting"})
 SECOND_US = 1_000_000
+CONTROLLER_LEASE = "controller"
+"""The lease that lets one controller write; its token fences off the one before."""
 
 
 @dataclass(frozen=True, slots=True)

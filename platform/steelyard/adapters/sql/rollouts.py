@@ -20,7 +20,7 @@ from steelyard.domain.e_process import Interval
 from steelyard.domain.errors import Conflict
 from steelyard.domain.hash_chain import GENESIS, Break, first_break, link
 from steelyard.domain.promotion import Change, Promotion
-from steelyard.domain.rollout import Plan, Rollout, Step
+from steelyard.domain.rollout import CONTROLLER_LEASE, Plan, Rollout, Step
 from steelyard.domain.traffic import Route
 
 
@@ -73,7 +73,7 @@ class RolloutStore:
             Conflict: somebody else changed it meanwhile, or another controller took over.
         """
         with writing(self._engine) as connection:
-            if token is not None and token != connection.execute(select(t.lease.c.token)).scalar():
+            if token is not None and token != _lease_token(connection):
                 raise Conflict("Another controller holds the lease.", "This one stands back.")
             if route is not None:
                 after = replace(after, generation=_next_generation(connection, after.model))
@@ -251,6 +251,12 @@ class RolloutStore:
                 .values(holder=holder, token=token, expires_us=now_us + ttl_us)
             )
             return int(token)
+
+
+def _lease_token(connection: Connection) -> int | None:
+    lease = t.lease
+    query = select(lease.c.token).where(lease.c.name == CONTROLLER_LEASE)
+    return connection.execute(query).scalar()
 
 
 def _course(rollout: Rollout) -> tuple[object, ...]:
