@@ -59,7 +59,8 @@ class Home:
         times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
         lines = ['region = "DEU"', *times, *numbers]
         (path / "steelyard.toml").write_text("\n".join(lines) + "\n")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("STEELYARD_")}
+        ours = ("STEELYARD_", "RAY_", "MLFLOW_")  # other tests in this process set some
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         self.environment = {**clean, "STEELYARD_HOME": str(path)}
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
