@@ -1,5 +1,6 @@
 """The embedded platform as a person uses it, through the real command line, on real data."""
 
+import itertools
 import json
 import os
 import shutil
@@ -48,13 +49,15 @@ def until(what: Callable[[], T | None], seconds: float = 60) -> T:
 class Home:
     """One platform, as its operator sees it."""
 
+    ranges = itertools.count(42_000, 500)  # Ray Serve's ports: two homes may be up at once
+
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True)
         edge, api, mlflow, ray, serve = free_ports(5)
         self.path = path
         self.edge = f"http://127.0.0.1:{edge}"
         names = {"edge_port": edge, "api_port": api, "mlflow_port": mlflow, "ray_port": ray,
-                 "serve_port": serve, "serve_ports_from": 42_000}  # fmt: skip
+                 "serve_port": serve, "serve_ports_from": next(self.ranges)}  # fmt: skip
         numbers = [f"{name} = {port}" for name, port in names.items()]
         times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
         lines = ['region = "DEU"', *times, *numbers]
