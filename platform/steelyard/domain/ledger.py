@@ -61,9 +61,8 @@ class Batch:
 
     @property
     def batch_id(self) -> str:
-        """The same work has the same id, so a retry needs no memory."""
-        parts = [self.kind, self.method_id, self.method_version, self.subject,
-                 self.period_start_us, self.period_end_us, self.revision]  # fmt: skip
+        """Of two that were worked out at once for one subject, only one can be posted."""
+        parts = [self.kind, self.method_id, self.subject, self.revision]
         return digest({"p": parts})[:32]
 
     @property

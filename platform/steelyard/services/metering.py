@@ -163,6 +163,9 @@ class Metering:
         """Move what a run cost to the version that came out of it; failed attempts included."""
         entries = 0
         for run_id, model, version in self._catalog.unattributed_runs():
+            subject = f"run/{run_id}"
+            # Before the balances: whoever posts in between takes this revision.
+            revision = self._ledger.revision("redistribution", "run_to_version", subject)
             transfers = []
             for balance in self._ledger.balances(model):
                 account = balance.account
@@ -173,11 +176,10 @@ class Metering:
             if not transfers:
                 continue
             now = self._clock.now_us()
-            subject = f"run/{run_id}"
             batch = Batch(
                 kind="redistribution", method_id="run_to_version", method_version=1,
                 subject=subject, period_start_us=now - 1, period_end_us=now,
-                revision=self._ledger.revision("redistribution", "run_to_version", subject),
+                revision=revision,
                 inputs_sha256=sha256(f"{run_id}:{model}/{version}".encode()).hexdigest(),
                 created_by="collector", reason=f"{model}/{version} was registered from this run",
                 transfers=merge(transfers),

@@ -10,11 +10,11 @@ from base64 import b64encode
 from steelyard.settings import Settings
 from steelyard_serving.edge.files import EdgeFiles, edge_files
 
-ROOM_MS = 1500
+ROOM_MS = 2000
 """Pause of a retry. With the attempts below it outlives a restart of Ray Serve's HAProxy."""
 
 ATTEMPTS = 8
-RETRY_BUFFER_BYTES = 128 * 1024
+BUFFER_BYTES = 128 * 1024
 """A request is repeated only when it fits into one buffer; a larger one is tried once."""
 
 MODEL = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
@@ -31,7 +31,7 @@ def _process(files: EdgeFiles) -> str:
 global
     maxconn 2000
     hard-stop-after 5s
-    tune.bufsize {RETRY_BUFFER_BYTES}
+    tune.bufsize {BUFFER_BYTES}
     stats socket unix@{files.admin} mode 600 level admin
     stats timeout 10s
 
@@ -44,6 +44,8 @@ defaults
     timeout http-request 10s
     timeout http-keep-alive 60s
     option http-keep-alive
+    # A request is repeatable only if all of it is here before its first byte goes on.
+    option http-buffer-request
     http-reuse always
     http-error status 400 {_json("malformed HTTP request")}
     http-error status 408 {_json("the request did not arrive in time")}
@@ -193,9 +195,16 @@ backend serve_again
 def _answers() -> str:
     """What the client gets to see of an answer."""
     busy = _json("the model is busy")
+    broken = _json("the model server broke off")
     absent = _json("the model is not being served right now")
     return f"""\
     acl marked res.hdr(x-steelyard-answer) -m found
+    # A replica that dies between head and body of its answer: nobody gets half of it.
+    http-response wait-for-body time 60s
+    http-response set-var(txn.arrived) res.body_len
+    acl fits res.body_size lt {BUFFER_BYTES // 2}
+    acl broke_off res.body_size,sub(txn.arrived) gt 0
+    http-response return status 502 {broken} if fits broke_off
     http-response return status 503 {busy} hdr retry-after 1 if {{ status 503 }} !marked
     http-response return status 503 {absent} hdr retry-after 1 if !marked
     http-response set-status 500 if {{ status 520 }}

@@ -1,5 +1,7 @@
 import random
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,6 +238,26 @@ def test_a_run_s_late_window_follows_to_the_version(books: Books) -> None:
     books.clock.at_us += 60 * SECOND
     books.post(*_train(1, 1))
     assert books.balances("nUSD")[VERSION] == 75_000_000
+    assert RUN not in books.balances("nUSD")
+    assert books.ledger.first_break() is None
+
+
+def test_two_who_post_at_once_post_once(books: Books) -> None:
+    """A person's report and the controller meet: each window and each run is charged once."""
+    books.catalog.record_version(_version())
+    for fact in [_replica(), _hour(), _busy(0, "a", 600), *_train(0, 1), *_train(1, 2)]:
+        books.facts.ingest([fact], books.clock.at_us)
+    barrier = threading.Barrier(4)
+
+    def post(_: int) -> int:
+        barrier.wait()
+        return books.metering.post()
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(post, range(4)))
+    assert sum(counts) == len(list(books.ledger.entries()))
+    assert books.balances("nUSD")[VERSION] == 75_000_000
+    assert books.balances("nUSD")["supply:serve/shop/0"] == -3_000_000_000
     assert RUN not in books.balances("nUSD")
     assert books.ledger.first_break() is None
 

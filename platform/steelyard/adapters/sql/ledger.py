@@ -1,6 +1,7 @@
 """The store of entries: posting batches onto the chain, balances, and the check of the chain."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +45,15 @@ class LedgerStore:
         self._engine = engine
 
     def post(self, batch: Batch, now_us: int, windows: Sequence[str] = ()) -> int:
-        """Append a batch and mark the supply windows it came from; 0 when it was posted before.
+        """Append a batch and mark the supply windows it came from.
 
-        Returns the number of entries. Raises IntegrityError, and writes nothing, when a trigger
-        finds an entry unsound.
+        Returns the number of entries: 0, and nothing is written, when the batch or one of the
+        windows was posted before, maybe by another process a moment ago. Raises IntegrityError,
+        and writes nothing, when a trigger finds an entry unsound.
         """
-        with writing(self._engine) as connection:
+        with suppress(_AlreadyPostedError), writing(self._engine) as connection:
             if not insert_new(connection, t.batch, [_batch_row(batch, now_us)], ("batch_id",)):
-                return 0
+                raise _AlreadyPostedError
             rows = list(_chained(connection, batch, now_us))
             if rows:
                 connection.execute(insert(t.entry), rows)
@@ -59,6 +61,7 @@ class LedgerStore:
             if len(insert_new(connection, t.posted_window, marks, ("idem_key",))) != len(marks):
                 raise _AlreadyPostedError
             return len(rows)
+        return 0
 
     def revision(self, kind: str, method_id: str, subject: str) -> int:
         """How many batches of this kind the subject has; the next one takes this number."""
@@ -146,7 +149,7 @@ class LedgerStore:
 
 
 class _AlreadyPostedError(Exception):
-    """Another poster took one of these windows; the transaction is rolled back."""
+    """Another poster took the batch or one of its windows; the transaction is rolled back."""
 
 
 def _sums(column: Any) -> Any:

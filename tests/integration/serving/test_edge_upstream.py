@@ -1,0 +1,137 @@
+"""The edge against an upstream that breaks off at a chosen moment."""
+
+import itertools
+import shutil
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steelyard.domain.traffic import Route
+from steelyard.settings import Settings
+from steelyard_serving.environment import prepare
+from steelyard_serving.traffic_router import EdgeRouter
+
+from .conftest import Client, Edge
+
+pytestmark = pytest.mark.integration
+BODY = b'{"a":1}'
+ANSWER = b"HTTP/1.1 200 OK\r\nx-steelyard-answer: 1\r\ncontent-length: 7\r\n\r\n"
+Script = Callable[[socket.socket], None]
+
+
+def _ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Upstream:
+    """Ray Serve's place, held by scripts: the n-th connection runs the n-th, the last for ever."""
+
+    def __init__(self, port: int) -> None:
+        self.bodies: list[bytes] = []
+        self.scripts: list[Script] = []
+        self._server = socket.create_server(("127.0.0.1", port))
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with closing(connection):
+                data = b""
+                while BODY not in data and (piece := connection.recv(65536)):
+                    data += piece
+                if data:
+                    self.bodies.append(data[data.index(b"\r\n\r\n") + 4 :])
+                    self.scripts[min(number, len(self.scripts) - 1)](connection)
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+
+
+def _answer(connection: socket.socket) -> None:
+    connection.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") + BODY)
+
+
+def _reset(connection: socket.socket) -> None:
+    """What the kernel of a killed process sends."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _break_off(connection: socket.socket) -> None:
+    connection.sendall(ANSWER)
+
+
+@pytest.fixture(scope="module")
+def edge_settings() -> Iterator[Settings]:
+    """An edge of our own in front of nothing yet."""
+    home = Path(tempfile.mkdtemp(prefix="sye-"))
+    edge_port, serve_port = _ports(2)
+    settings = Settings(home=home, edge_port=edge_port, serve_port=serve_port)
+    prepare(settings)
+    process = Edge(settings)
+    process.start()
+    EdgeRouter(settings).apply({"m": Route("m", 1, 1, lineage="r1")}, frozenset({("m", 1)}))
+    yield settings
+    process.kill()
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def upstream(edge_settings: Settings) -> Iterator[Upstream]:
+    """An upstream whose scripts the test writes."""
+    upstream = Upstream(edge_settings.serve_port)
+    yield upstream
+    upstream.close()
+
+
+def _in_two_pieces(settings: Settings) -> bytes:
+    """Head and body of one request, far enough apart to arrive alone; everything answered."""
+    head = (
+        b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\n"
+        b"connection: close\r\ncontent-length: 7\r\n\r\n"
+    )
+    with socket.create_connection((settings.host, settings.edge_port), timeout=30) as door:
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        door.sendall(head)
+        with pytest.raises(TimeoutError):  # the edge waits for the rest
+            door.settimeout(0.2)
+            door.recv(1)
+        door.settimeout(30)
+        door.sendall(BODY)
+        return b"".join(iter(lambda: door.recv(65536), b""))
+
+
+def test_a_request_that_arrives_in_pieces_survives_a_killed_replica(
+    edge_settings: Settings, upstream: Upstream
+) -> None:
+    """It is repeated whole, though its head came before its body."""
+    upstream.scripts = [_reset, _reset, _answer]
+    found = _in_two_pieces(edge_settings)
+    assert found.startswith(b"HTTP/1.1 200 ") and found.endswith(BODY)
+    assert upstream.bodies == [BODY] * 3
+
+
+def test_an_answer_that_breaks_off_is_an_error_that_says_so(
+    edge_settings: Settings, upstream: Upstream
+) -> None:
+    """The client gets a whole 502 instead of half an answer."""
+    upstream.scripts = [_break_off]
+    found: tuple[int, Any, Any] = Client(edge_settings).call("POST", "/v2/models/m/infer", BODY)
+    assert found[::2] == (502, {"error": "the model server broke off"})
