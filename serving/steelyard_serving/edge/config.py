@@ -44,8 +44,6 @@ defaults
     timeout http-request 10s
     timeout http-keep-alive 60s
     option http-keep-alive
-    # A request is repeatable only if all of it is here before its first byte goes on.
-    option http-buffer-request
     http-reuse always
     http-error status 400 {_json("malformed HTTP request")}
     http-error status 408 {_json("the request did not arrive in time")}
@@ -148,6 +146,8 @@ def _onward(settings: Settings) -> str:
     large = f"{{ req.hdr_val(content-length) gt {limit} }}"
     return f"""\
     {_deny(413, f"the body is larger than {limit} bytes", large)}
+    # A request is repeatable only if all of it is here before its first byte goes on.
+    http-request wait-for-body time 10s
     http-request set-header x-steelyard-arm %[var(txn.arm)]
     http-request set-header x-steelyard-bucket %[var(txn.bucket)] if routed
     http-request set-header x-steelyard-generation %[var(txn.generation)] if routed
