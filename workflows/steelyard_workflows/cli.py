@@ -23,13 +23,14 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model with Ray Train and register it as a new version."""
-    from steelyard.bootstrap import collect
+    from steelyard.bootstrap import check_region, collect
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
     from steelyard_workflows.workflow_file import load
 
     workflow = load(source)
     settings = load_settings()
+    check_region(settings)
     prepare(settings)
     from steelyard_workflows.train import run
 
@@ -46,11 +47,12 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Make a smaller variant of a version, measure it beside its parent, register it."""
-    from steelyard.bootstrap import collect
+    from steelyard.bootstrap import check_region, collect
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
 
     settings = load_settings()
+    check_region(settings)
     prepare(settings)
     from steelyard_workflows.compress import compress as make
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from steelyard.bootstrap import registry
 from steelyard.cli.output import note
+from steelyard.domain.compute import inherited
 from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.model_version import (
     Evidence,
-    FlopsProfile,
     ModelVersion,
     VersionRef,
     parse_ref,
@@ -109,16 +109,13 @@ def _forward_flops(parent: Parent) -> int | None:
 
 
 def _entry(kind: Kind, parent: Parent, run_id: str, evidence: Evidence) -> Entry:
-    version = parent.version
-    flops = None
-    if version.flops is not None:
-        flops = FlopsProfile(version.flops.forward, None, kind.flops_method, version.flops.coverage)
+    version, flops = parent.version, parent.version.flops
     return Entry(
         model=version.model,
         run_id=run_id,
         variant=kind.name,
         relation=kind.relation,
-        flops=flops,
+        flops=inherited(flops, kind.flops_method, kind.datatype) if flops else None,
         evidence=evidence,
         parameters=version.parameters,
         parent=version.version,

@@ -96,12 +96,15 @@ def _epoch(
 
 
 def _learn(worker: Worker, workflow: Workflow, split: Split) -> tuple[float, int]:
-    """One pass over this rank's share. All ranks take equally many steps of equal size."""
+    """Loss sum and items of one pass over this rank's share, the smaller last step included.
+
+    All ranks take equally many steps of equal size.
+    """
     generator = torch.Generator().manual_seed(workflow.train.seed * 1_000_003 + worker.epoch)
     order = torch.randperm(len(split), generator=generator)
     own = order[worker.rank :: worker.world][: len(split) // worker.world]
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-    total = 0.0
+    total, items = 0.0, 0
     worker.wrapped.train()
     for rows in own.split(workflow.train.batch_size // worker.world):
         loss = nn.functional.cross_entropy(worker.wrapped(images[rows]), labels[rows])
@@ -109,7 +112,8 @@ def _learn(worker: Worker, workflow: Workflow, split: Split) -> tuple[float, int
         loss.backward()
         worker.optimizer.step()
         total += loss.item() * len(rows)
-    return total, len(own)
+        items += len(rows)
+    return total, items
 
 
 def _validate(worker: Worker, split: Split) -> tuple[float, int, int]:

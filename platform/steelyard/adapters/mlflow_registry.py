@@ -219,10 +219,14 @@ def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
         created_us=int(found.creation_timestamp) * 1_000,
         parent=int(tags["parent"]) if "parent" in tags else None,
         parameters=int(tags["parameters"]) if "parameters" in tags else None,
-        flops=FlopsProfile(**json.loads(flops)) if flops else None,
+        flops=_flops(json.loads(flops)) if flops else None,
         evidence=Evidence(**json.loads(evidence)) if evidence else None,
         aliases=aliases,
     )
+
+
+def _flops(row: dict[str, Any]) -> FlopsProfile:
+    return FlopsProfile(**row | {"unsupported": tuple(row.get("unsupported", ()))})
 
 
 def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

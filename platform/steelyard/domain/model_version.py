@@ -8,6 +8,7 @@ from typing import Literal
 from steelyard.domain.errors import Fault, InvalidInput
 
 Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
+FlopsOrigin = Literal["counted", "analytic", "inherited", "unknown"]
 MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
 
 
@@ -30,12 +31,23 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class FlopsProfile:
-    """FLOPs of one item; None when counting did not cover every compute operation."""
+    """FLOPs of one item of ``signature``; None when they are not known.
+
+    ``coverage`` is the share of the compute operations that were counted, ``unsupported`` names
+    the others. ``found`` says where the figures come from: an analytic one is estimated, an
+    inherited one is the parent's. ``datatype`` is what the operations compute in (FP32, INT8).
+    ``found`` and the fields after it are None or empty in versions older than they are.
+    """
 
     forward: int | None
     train_step: int | None
     method: str
     coverage: float
+    found: FlopsOrigin | None = None
+    signature: str | None = None
+    datatype: str | None = None
+    unsupported: tuple[str, ...] = ()
+    torch_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

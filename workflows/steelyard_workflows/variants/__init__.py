@@ -18,17 +18,19 @@ Make = Callable[[Path, NDArray[np.float32], Path], Path]
 class Kind:
     """How a variant is made and what it is to its parent.
 
-    ``flops_method`` says where its forward FLOPs come from: they are the parent's count.
+    Its forward FLOPs are the parent's, ``flops_method`` says how; ``datatype`` is what they
+    compute in.
     """
 
     name: str
     relation: Relation
     make: Make
     flops_method: str
+    datatype: str
 
 
 KINDS: dict[str, Kind] = {
-    "int8_static": Kind("int8_static", "quantized", int8_static.make, "parent, int8 ops"),
+    "int8_static": Kind("int8_static", "quantized", int8_static.make, "parent, int8 ops", "INT8"),
 }
 
 
