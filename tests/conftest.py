@@ -49,7 +49,7 @@ def seeded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _serve(platform, "wide", 1, origin + 420 * SECOND, 3, 20)
     _train(platform, "unpriced", "run-unpriced", origin, 1, sku="unlisted", device="unlisted")
     platform.learn_versions()
-    platform.metering.post()
+    platform.books.post()
     _roll_out(platform, origin + 800 * SECOND)
     platform.engine.dispose()
     return home
@@ -139,7 +139,7 @@ def _serve(
                         items=requests, busy_ns=2_400_000_000, flop=requests * 1_300_000),
         ]  # fmt: skip
         platform.facts.ingest(facts, right)
-        platform.metering.post()
+        platform.books.post()
 
 
 def _deploy(platform: Platform) -> None:

@@ -5,10 +5,11 @@ MLflow for it.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.domain.supervision import Probe, ProcessSpec
@@ -17,17 +18,29 @@ from steelyard.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from steelyard.adapters.power.board import Board, EnergyAccount
+    from steelyard.adapters.power.claim import NodeClaim
+    from steelyard.adapters.power.processes import Node
     from steelyard.adapters.spool import Producer
+    from steelyard.adapters.sql.budgets import BudgetStore
     from steelyard.adapters.sql.catalog import CatalogStore
     from steelyard.adapters.sql.facts import FactStore
     from steelyard.adapters.sql.ledger import LedgerStore
+    from steelyard.adapters.sql.periods import PeriodStore
     from steelyard.adapters.sql.predictions import PredictionStore
+    from steelyard.adapters.sql.reports import ReportStore
     from steelyard.adapters.sql.rollouts import RolloutStore
     from steelyard.adapters.supervisor import Supervisor
     from steelyard.adapters.system_clock import SystemClock
+    from steelyard.ports.power_meter import PowerMeter
     from steelyard.ports.registry import Registry
     from steelyard.services.audits import Audits
+    from steelyard.services.books import Books
+    from steelyard.services.budgets import Budgets
+    from steelyard.services.catalogs import Catalogs
+    from steelyard.services.exports import Exports
     from steelyard.services.metering import Metering
+    from steelyard.services.outlooks import Outlooks
     from steelyard.services.rollouts import Rollouts
     from steelyard.services.statements import Statements
 
@@ -37,6 +50,57 @@ def producer(settings: Settings, producer_id: str) -> "Producer":
     from steelyard.adapters.spool import Producer
 
     return Producer(settings.spool_dir, producer_id)
+
+
+def energy_account(settings: Settings, pids: Iterable[int]) -> "EnergyAccount":
+    """The metered energy of the processes with these ids on this node; unknown without a meter."""
+    from steelyard.adapters.power.board import EnergyAccount
+
+    return EnergyAccount(settings.power_dir, pids)
+
+
+def power_meter(settings: Settings) -> "PowerMeter":
+    """Every energy counter of this node; its ``about`` says what there is."""
+    from steelyard.adapters.power.board import monotonic_us
+    from steelyard.adapters.power.joined import JoinedMeter
+    from steelyard.adapters.power.nvml import open_meter
+    from steelyard.adapters.power.rapl import RaplMeter
+
+    return JoinedMeter([RaplMeter(Path(settings.powercap_root)), open_meter(monotonic_us)])
+
+
+def metered_node(meter: "PowerMeter") -> "Node":
+    """This node's counters and CPU time."""
+    from steelyard.adapters.power.board import monotonic_us
+    from steelyard.adapters.power.processes import Node
+
+    return Node(meter, monotonic_us)
+
+
+def power_board(settings: Settings, meter: "PowerMeter") -> "Board":
+    """Where a meter tells processes what they used."""
+    from steelyard.adapters.power.board import Board
+
+    return Board(settings.power_dir, meter.about, int(settings.reading_interval_s * 1e6))
+
+
+def node_claim(settings: Settings, meter: "PowerMeter") -> "NodeClaim":
+    """The right to book what a meter reads; of all processes on the node one has it."""
+    from steelyard.adapters.power.claim import NodeClaim, places
+
+    return NodeClaim(places(meter.boundary, Path(settings.powercap_root)))
+
+
+def energy_source(settings: Settings) -> str:
+    """One line for people: which meter works for this platform, or why none does."""
+    from steelyard.adapters.power.board import meter_state
+
+    state = meter_state(settings.power_dir)
+    if state is None:
+        return f"not metered: {power_meter(settings).about}"
+    if not state.metering:
+        return f"not metered: another platform meters this node with {state.about}"
+    return f"metered: {state.about}"
 
 
 def registry(settings: Settings) -> "Registry":
@@ -51,7 +115,13 @@ def collect(settings: Settings) -> None:
     platform = Platform(settings)
     platform.learn_versions()
     platform.metering.collect()
-    platform.metering.post()
+    platform.books.post()
+
+
+def check_region(settings: Settings) -> None:
+    """Refuse a region without grid intensity before work starts that its carbon is asked of."""
+    if settings.region and settings.unknown_region == "error":
+        Platform(settings).check_region()
 
 
 def supervisor(settings: Settings) -> "Supervisor":
@@ -70,12 +140,20 @@ def check_ports(specs: "Sequence[ProcessSpec]") -> None:
 
 def process_specs(settings: Settings) -> "list[ProcessSpec]":
     """Every process of the platform: ours, and what installed packages contribute."""
-    specs = [api_process(settings)]
+    specs = [*node_meter_process(settings), api_process(settings)]
     if not settings.mlflow_uri:
         specs.append(mlflow_process(settings))
     for point in sorted(entry_points(group="steelyard.processes"), key=lambda p: p.name):
         specs += point.load()(settings)
     return specs
+
+
+def node_meter_process(settings: Settings) -> list[ProcessSpec]:
+    """The energy meter, where there is something to read; first, so that it stops last."""
+    if not power_meter(settings).boundary:
+        return []
+    command = (sys.executable, "-m", "steelyard.node_meter")
+    return [ProcessSpec("node_meter", command, settings.as_environment())]
 
 
 def api_process(settings: Settings) -> ProcessSpec:
@@ -128,8 +206,8 @@ class Platform:
         from steelyard.adapters.sql.database import migrate, open_engine
 
         engine = open_engine(self.settings.database)
-        if migrate(engine):
-            CatalogStore(engine).load_shipped(self.clock.now_us())
+        migrate(engine)
+        CatalogStore(engine).load_shipped(self.clock.now_us())
         return engine
 
     @cached_property
@@ -145,6 +223,22 @@ class Platform:
         return CatalogStore(self.engine)
 
     @cached_property
+    def catalogs(self) -> "Catalogs":
+        """Declaring prices and coefficients; what was known when."""
+        from steelyard.services.catalogs import Catalogs
+
+        return Catalogs(self.catalog, self.clock)
+
+    def check_region(self) -> None:
+        """Refuse settings whose carbon nobody could tell, unless they say that it may be unknown.
+
+        Raises:
+            InvalidInput: the region has no grid intensity and ``unknown_region`` is ``error``.
+        """
+        if self.settings.unknown_region == "error":
+            self.catalogs.check_region(self.settings.region)
+
+    @cached_property
     def facts(self) -> "FactStore":
         """Measured windows."""
         from steelyard.adapters.sql.facts import FactStore
@@ -157,6 +251,13 @@ class Platform:
         from steelyard.adapters.sql.ledger import LedgerStore
 
         return LedgerStore(self.engine)
+
+    @cached_property
+    def periods(self) -> "PeriodStore":
+        """Months of the books."""
+        from steelyard.adapters.sql.periods import PeriodStore
+
+        return PeriodStore(self.engine)
 
     @cached_property
     def predictions(self) -> "PredictionStore":
@@ -181,19 +282,68 @@ class Platform:
 
     @cached_property
     def metering(self) -> "Metering":
-        """Spool to ledger."""
+        """Spool to facts."""
         from steelyard.adapters.spool import SpoolFolder
         from steelyard.services.metering import Metering
 
-        spool = SpoolFolder(self.settings.spool_dir)
-        return Metering(self.facts, self.ledger, self.catalog, spool, self.clock)
+        return Metering(self.facts, SpoolFolder(self.settings.spool_dir), self.clock)
+
+    @cached_property
+    def books(self) -> "Books":
+        """Windows to entries; corrections, closing."""
+        from steelyard.services.books import Books
+
+        self.check_region()
+        return Books(self.facts, self.ledger, self.periods, self.catalog, self.clock)
 
     @cached_property
     def statements(self) -> "Statements":
         """Reports."""
         from steelyard.services.statements import Statements
 
-        return Statements(self.ledger, self.facts, self.catalog, self.clock)
+        return Statements(
+            self.reports, self.ledger, self.catalog, self.budget_store, self.clock
+        )  # fmt: skip
+
+    @cached_property
+    def reports(self) -> "ReportStore":
+        """Sums of roll-ups."""
+        from steelyard.adapters.sql.reports import ReportStore
+
+        return ReportStore(self.engine)
+
+    @cached_property
+    def budget_store(self) -> "BudgetStore":
+        """Budgets and the owners of models."""
+        from steelyard.adapters.sql.budgets import BudgetStore
+
+        return BudgetStore(self.engine)
+
+    @cached_property
+    def outlooks(self) -> "Outlooks":
+        """Forecasts."""
+        from steelyard.services.outlooks import Outlooks
+
+        return Outlooks(self.reports, self.budget_store, self.clock)
+
+    @cached_property
+    def budgets(self) -> "Budgets":
+        """Limits, and who owns which model."""
+        from steelyard.services.budgets import Budgets
+
+        return Budgets(self.budget_store, self.outlooks, self.clock)
+
+    @cached_property
+    def exports(self) -> "Exports":
+        """The books as files."""
+        from steelyard.adapters.sql.charges import ChargeStore
+        from steelyard.adapters.tabular_files import write_table
+        from steelyard.services.exports import Exports
+
+        return Exports(
+            ChargeStore(self.engine), self.ledger, self.catalog, self.facts, self.budget_store,
+            self.clock, write_table,
+        )  # fmt: skip
 
     @cached_property
     def audits(self) -> "Audits":

@@ -8,7 +8,7 @@ import os
 import tempfile
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -67,12 +67,28 @@ class Settings(BaseSettings):
     region: str = Field(
         default="", description="Grid region for carbon, e.g. DEU; empty: carbon is unknown."
     )
+    unknown_region: Literal["error", "null"] = Field(
+        default="error",
+        description="A region without grid intensity: refuse to start, or leave carbon unknown.",
+    )
     device_model: str = Field(
         default="generic-vcpu", description="Device model that prices, watts and energy refer to."
     )
     price_sku: str = Field(default="vcpu-hour", description="Price book row for a device.")
     meter_interval_s: float = Field(
         default=10.0, gt=0, le=60, description="Seconds between a replica's metering windows."
+    )
+    powercap_root: str = Field(
+        default="/sys/class/powercap",
+        description="The kernel's tree of processor energy counters (RAPL).",
+    )
+    power_interval_s: float = Field(
+        default=1.0, ge=0.1, le=60, description="Seconds between two readings of energy counters."
+    )
+    node_idle_w: float = Field(
+        default=0.0,
+        ge=0,
+        description="Watts of the idle node's processors and memory: energy of no process.",
     )
     tick_s: float = Field(
         default=1.0, gt=0, le=60, description="Seconds between two turns of the controller."
@@ -137,6 +153,16 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Sockets, process records, the edge's configuration and maps. Private (0700)."""
         return self.home / "run"
+
+    @property
+    def reading_interval_s(self) -> float:
+        """Seconds between two readings of energy counters: two or more in a metering window."""
+        return min(self.power_interval_s, self.meter_interval_s / 2)
+
+    @property
+    def power_dir(self) -> Path:
+        """Where the node's energy meter and the processes that it meters leave word."""
+        return self.run_dir / "power"
 
     @property
     def log_dir(self) -> Path:

@@ -75,7 +75,7 @@ class Controller:
             return
         self.platform.learn_versions()
         metering.close_silent(self.platform.settings.meter_interval_s)
-        metering.post()
+        self.platform.books.post()
         self._posted = time.monotonic()
 
     def _run_desired(self) -> Mapping[Key, ApplicationState]:
@@ -145,8 +145,30 @@ class Controller:
                 self._mirrored[model] = stable
 
 
+def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
+    """Run turns until ``stop``; one that fails is logged, once a cause, and tried again.
+
+    The database may be away for as long as it likes: facts wait in the spool, the edge goes on
+    with the weights it has.
+    """
+    told = ""
+    while not stop.wait(tick_s):
+        try:
+            controller.turn()
+        except SteelyardError as error:
+            if str(error) != told:
+                log.warning("%s", error)
+            told = str(error)
+        except Exception:
+            log.exception("a turn failed; trying again")
+        else:
+            if told:
+                log.info("turns work again")
+            told = ""
+
+
 def main() -> None:
-    """Run turns until SIGTERM or SIGINT; a turn that fails is logged and tried again."""
+    """Run turns until SIGTERM or SIGINT; also when the database does not answer yet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("alembic", "mlflow", "httpx2", "ray"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -154,17 +176,9 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    platform = Platform(settings)
-    _ = platform.engine
-    controller = Controller(platform, RayApplications(settings), EdgeRouter(settings))
+    controller = Controller(Platform(settings), RayApplications(settings), EdgeRouter(settings))
     log.info("controller %s started", controller.holder[:8])
-    while not stop.wait(settings.tick_s):
-        try:
-            controller.turn()
-        except SteelyardError as error:
-            log.warning("%s", error)
-        except Exception:
-            log.exception("a turn failed; trying again")
+    run(controller, stop, settings.tick_s)
 
 
 if __name__ == "__main__":

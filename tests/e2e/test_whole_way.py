@@ -19,6 +19,9 @@ import httpx2
 import psutil
 import pytest
 
+from steelyard.bootstrap import Platform
+from steelyard.settings import Settings
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +251,10 @@ def test_everything_killed_comes_back_with_the_last_desired_state(home: Home) ->
 
     def answered() -> str | None:
         body = (ROOT / "examples" / "digit.json").read_bytes()
-        answer = httpx2.post(f"{home.edge}/v2/models/digits/infer", content=body, timeout=30)
+        try:
+            answer = httpx2.post(f"{home.edge}/v2/models/digits/infer", content=body, timeout=30)
+        except httpx2.TransportError:  # the edge may be restarted while everything comes up
+            return None
         return answer.headers["x-model-version"] if answer.status_code == 200 else None
 
     assert until(answered, seconds=90) == str(version)
@@ -287,7 +293,7 @@ def test_second_rollout_of_a_model_is_refused(home: Home) -> None:
 
 
 def test_report_comes_from_the_entries(home: Home, tmp_path: Path) -> None:
-    """Deleting rows of the ledger changes the report, and ``verify`` names what is missing."""
+    """Entries that go are named by ``verify``, and missing in sums that are made anew."""
     report = home.ok("ledger", "report", "--model", "digits")["models"][0]
     assert report["training"]["cost_nano"] > 0
     assert report["serving"]["cost_nano"] > 0
@@ -295,15 +301,17 @@ def test_report_comes_from_the_entries(home: Home, tmp_path: Path) -> None:
     with sqlite3.connect(home.path / "ledger.db") as source:
         with sqlite3.connect(copy.path / "ledger.db") as target:
             source.backup(target)
-            for table in ("entry", "posted_window"):
-                target.execute(f"drop trigger {table}_no_delete")
+            target.execute("drop trigger entry_no_delete")
             target.execute("delete from entry where seq <= 20")
         target.close()
-    changed = copy.ok("ledger", "report", "--model", "digits")["models"][0]
-    assert changed["training"]["cost_nano"] != report["training"]["cost_nano"]
     done = copy.run("ledger", "verify")
     assert done.returncode == 1
     assert "entry 1 is missing" in done.stderr
+    books = Platform(Settings(home=copy.path))
+    books.ledger.rebuild()
+    books.engine.dispose()
+    changed = copy.ok("ledger", "report", "--model", "digits")["models"][0]
+    assert changed["training"]["cost_nano"] != report["training"]["cost_nano"]
     shutil.rmtree(copy.path)
 
 

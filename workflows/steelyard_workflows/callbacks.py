@@ -16,7 +16,7 @@ from ray.train.v2._internal.execution.callback import (
     WorkerGroupCallback,
 )
 
-from steelyard.bootstrap import producer
+from steelyard.bootstrap import energy_account, producer
 from steelyard.domain.metering import Outcome
 from steelyard.settings import Settings
 from steelyard_workflows import journal
@@ -67,6 +67,7 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
         local = all(worker.node_id == here for worker in workers)
         pids = [worker.pid for worker in workers] if local else None
         self._time = ProcessTime(pids, self._booking.started_us)
+        self._booking.meter(energy_account(self._settings, pids or ()))
 
     def after_report(self, training_report: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
         """All workers have finished an epoch: book it with its work."""
@@ -96,10 +97,15 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
     def after_worker_group_abort(self, worker_group_context: Any) -> None:
         """Somebody pressed Ctrl-C."""
         self._close("cancelled")
+        self._last_word()
 
     def after_controller_finish(self, result: Any) -> None:
         """Whatever is still open has no workers any more."""
         self._close("failed")
+        self._last_word()
+
+    def _last_word(self) -> None:
+        self._writer.write([self._writer.boot_end(now_us())])
 
     def _close(self, outcome: Outcome) -> None:
         booking = self._booking

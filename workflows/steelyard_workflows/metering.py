@@ -2,16 +2,19 @@
 
 Reserved is busy here: a worker group's CPUs belong to the run from the moment it is started
 until it is gone, whether or not a worker waits for another. Failed and cancelled attempts are
-booked like the others. ``stopwatch`` books work that runs inside the driver.
+booked like the others. ``stopwatch`` books work that runs inside the driver. Energy is what the
+node's meter attributed to the processes; without one it is unknown, and the ledger estimates it.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steelyard.bootstrap import producer
+from steelyard.bootstrap import energy_account, producer
+from steelyard.domain.energy_account import UNKNOWN
 from steelyard.domain.metering import (
     Activity,
     Outcome,
@@ -24,6 +27,7 @@ from steelyard.domain.metering import (
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
+    from steelyard.adapters.power.board import EnergyAccount
     from steelyard.adapters.spool import Producer
 
 
@@ -77,8 +81,10 @@ class Booking:
         resource_id: str,
         started_us: int,
         attempt: int | None = None,
+        energy: "EnergyAccount | None" = None,
     ) -> None:
         self._writer = writer
+        self._energy = energy
         self._charge = charge
         self._resource_id = resource_id
         self._attempt = attempt
@@ -89,8 +95,14 @@ class Booking:
                      charge.price_sku, started_us, charge.region, charge.team)
         ])  # fmt: skip
 
+    def meter(self, energy: "EnergyAccount") -> None:
+        """The processes that work on this resource exist: book their energy from now on."""
+        self._energy = energy
+
     def skip_to(self, at_us: int) -> None:
         """Leave a gap: nothing was reserved until ``at_us``."""
+        if self._energy is not None:
+            self._energy.skip()
         self.booked_until_us = max(self.booked_until_us, at_us)
 
     def window(self, activity: Activity, until_us: int, work: Work) -> None:
@@ -105,9 +117,12 @@ class Booking:
         self, activity: Activity, start: int, end: int, wall_us: int, work: Work
     ) -> list[SupplyWindow | UsageWindow]:  # fmt: skip
         who, charge = self._writer, self._charge
+        metered = UNKNOWN if self._energy is None else self._energy.take(wall_us)
         supply = SupplyWindow(
             who.producer_id, who.boot_id, who.next_seq(), self._resource_id, start, end,
             reserved_us=wall_us * charge.device_count, cpu_us=work.cpu_us,
+            energy_mj=metered.energy_mj, energy_method=metered.method,
+            energy_boundary=metered.boundary,
         )  # fmt: skip
         usage = UsageWindow(
             who.producer_id, who.boot_id, who.next_seq(), self._resource_id, start, end,
@@ -123,6 +138,8 @@ class Booking:
             facts.append(RunAttempt(self._charge.run_id, self._attempt or 1, self._charge.model,
                                     outcome, self.started_us, ended_us))  # fmt: skip
         self._writer.write(facts)
+        if self._energy is not None:
+            self._energy.close()
 
 
 class Stopwatch:
@@ -154,7 +171,8 @@ def stopwatch(
     """
     writer = producer(settings, f"driver:{charge.run_id}")
     attempt = 1 if is_attempt else None
-    booking = Booking(writer, charge, resource_id, now_us(), attempt)
+    energy = energy_account(settings, [os.getpid()])
+    booking = Booking(writer, charge, resource_id, now_us(), attempt, energy)
     outcome: Outcome = "failed"
     try:
         yield Stopwatch(booking)
@@ -165,3 +183,4 @@ def stopwatch(
     finally:
         ended = max(now_us(), booking.booked_until_us)
         booking.end(ended, outcome if is_attempt else None)
+        writer.write([writer.boot_end(ended)])

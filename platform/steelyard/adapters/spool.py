@@ -9,13 +9,15 @@ Standard library only, because replicas import it.
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
+    BootEnd,
     Resource,
     ResourceEnd,
     RunAttempt,
@@ -29,6 +31,7 @@ KINDS: dict[str, type[Fact]] = {
     "supply": SupplyWindow,
     "usage": UsageWindow,
     "attempt": RunAttempt,
+    "boot_end": BootEnd,
     "prediction": PredictionRecord,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
@@ -49,6 +52,10 @@ class Producer:
         self._segment = 0
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def boot_end(self, ended_us: int) -> BootEnd:
+        """The last word of this boot: how many rows it numbered, so that a missing one shows."""
+        return BootEnd(self.producer_id, self.boot_id, self._sequence, ended_us)
+
     def next_seq(self) -> int:
         """The number for the next supply or usage row of this boot, from 1."""
         self._sequence += 1
@@ -67,19 +74,31 @@ class Producer:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
+        _sync(self._directory)  # the name, too, must survive a power cut
         return path
 
 
 def segments(directory: Path) -> Sequence[Path]:
-    """Closed segments, oldest first; a producer's own segments keep their order."""
-    found = [(path.stat().st_mtime_ns, path.name, path) for path in _existing(directory)]
-    return [path for _, _, path in sorted(found)]
+    """Closed segments: the boot that wrote first comes first, each in its own order.
 
-
-def _existing(directory: Path) -> Iterator[Path]:
+    The order within a boot is its numbering, whatever the clock did meanwhile: a resource is
+    declared before its windows.
+    """
+    boots: dict[str, list[tuple[str, int]]] = {}
     for path in directory.glob("*.jsonl"):
-        if path.exists():
-            yield path
+        with suppress(FileNotFoundError):  # another collector was faster
+            boot_id = path.stem.rpartition("-")[0]
+            boots.setdefault(boot_id, []).append((path.name, path.stat().st_mtime_ns))
+    oldest = sorted(boots.values(), key=lambda own: (min(at for _, at in own), min(own)))
+    return [directory / name for own in oldest for name, _ in sorted(own)]
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read(segment: Path) -> list[Fact]:
@@ -98,8 +117,12 @@ def _fact(segment: Path, number: int, line: str) -> Fact:
         kind = KINDS[row.pop("fact")]
         if isinstance(row.get("classes"), list):
             row["classes"] = tuple(row["classes"])
+        odd = [name for name, value in row.items()
+               if not isinstance(value, str | int | tuple | None)]  # fmt: skip
+        if odd:
+            raise ValueError(f"{', '.join(odd)} is neither text nor a whole number")
         return kind(**row)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{segment.name}, line {number}: not a fact: {error}") from error
 
 
@@ -123,4 +146,5 @@ class SpoolFolder:
 
     def damaged(self, segment: Path) -> None:
         """Keep it aside for a person, out of the collector's way."""
-        segment.rename(segment.with_suffix(".damaged"))
+        with suppress(FileNotFoundError):  # another collector was faster
+            segment.rename(segment.with_suffix(".damaged"))

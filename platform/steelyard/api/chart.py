@@ -6,7 +6,7 @@ from typing import Any
 
 from steelyard.domain import figures
 from steelyard.domain.break_even import BreakEven
-from steelyard.services.statements import ModelStatement, Point
+from steelyard.services.accounts import ModelStatement, Point
 
 MOST_POINTS = 200
 """More are not seen in a chart and not read in a table; the file has them all."""
@@ -49,11 +49,13 @@ class Chart:
 def chart(statement: ModelStatement) -> Chart:
     """The chart of a model's statement."""
     met = crossing(statement.series)
+    if statement.first_day is not None and met == next(iter(statement.series), None):
+        met = None  # it happened before the days that are shown
     return Chart(
         points=thinned(statement.series, met),
         level_nano=statement.series[-1].training_nano if statement.series else 0,
         crossing=met,
-        words=in_words(statement.break_even["allocation"], statement.traffic.requests),
+        words=in_words(statement.break_even["allocation"], statement.requests_so_far),
     )
 
 
@@ -82,9 +84,13 @@ def thinned(series: Sequence[Point], keep: Point | None = None) -> tuple[Point, 
 def in_words(found: BreakEven, requests: int) -> BreakEvenWords:
     """Break-even for people: reached, after about how many requests, or why nobody can say."""
     if found.requests is None:
-        why = "no inference was charged yet" if not requests else "inference has no cost yet"
+        why = (
+            "no inference was charged yet"
+            if not requests
+            else "training or inference has no cost yet"
+        )
         return BreakEvenWords(
-            "unknown", f"Break-even is unknown: {why}, so there is no cost per request."
+            "unknown", f"Break-even is unknown: {why}, so there is nothing to compare."
         )
     about = f"about {figures.count(found.requests)} requests"
     if found.crossed:

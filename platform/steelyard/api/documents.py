@@ -1,7 +1,8 @@
 """The pages' values as JSON documents and CSV files. Integers stay integers, unknown stays empty.
 
 Names carry the unit: ``_nano`` nano-USD, ``_mj`` millijoules, ``_ug`` micrograms of CO2e, ``_us``
-microseconds (device-microseconds for ``device_us``), ``_bp`` basis points of 10,000.
+microseconds (device-microseconds for ``device_us``), ``_bp`` basis points of 10,000. Days are
+ISO dates (UTC).
 """
 
 import csv
@@ -9,6 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
@@ -16,8 +18,9 @@ from fastapi.responses import Response
 
 from steelyard.api.rollout_views import RolloutView
 from steelyard.api.views import IndexRow, ModelView, VersionView
+from steelyard.domain.measures import Measures
+from steelyard.services.accounts import Point
 from steelyard.services.audits import Trace
-from steelyard.services.statements import Measures, Point
 
 SCHEMA_VERSION = 1
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -65,12 +68,15 @@ def model_document(view: ModelView) -> dict[str, Any]:
     account.pop("versions")
     versions = [asdict(version) for version in view.versions]
     return {**account, "registry_answered": view.registry_answered, "versions": versions,
+            "forecast": [asdict(line) for line in view.forecast],
+            "budgets": [asdict(line) for line in view.budgets],
             "rollout": asdict(view.rollout)}  # fmt: skip
 
 
 MODEL_COLUMNS = (
     "model", "version", "variant", "relation", "parent", "run_id", "champion", "side",
-    "device_us", "cost_nano", "energy_mj", "carbon_ug", "flop", "requests", "errors", "items",
+    "device_us", "cost_nano", "energy_mj", "carbon_ug", "embodied_ug", "flop", "requests",
+    "errors", "items",
 )  # fmt: skip
 
 
@@ -144,6 +150,8 @@ def prediction_rows(trace: Trace) -> list[dict[str, Any]]:
 def _plain(value: object) -> Any:
     if isinstance(value, Fraction):
         return float(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{type(value).__name__} has no place in a document")

@@ -1,14 +1,19 @@
 """The dashboard: every page with its ``.json`` and ``.csv`` of the same query."""
 
-from urllib.parse import quote
+from typing import Annotated
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse, Response
 
 from steelyard.api import documents as d
 from steelyard.api.chart import chart, in_words
 from steelyard.api.rendering import page
 from steelyard.api.views import Views
+from steelyard.domain.span import today
+
+First = Annotated[str, Query(alias="from")]
+Last = Annotated[str, Query(alias="to")]
 
 
 def dashboard(views: Views) -> APIRouter:
@@ -51,24 +56,29 @@ def _rollout(router: APIRouter, views: Views) -> None:
 
 def _model(router: APIRouter, views: Views) -> None:
     @router.get("/models/{model}.json")
-    def model_json(model: str) -> Response:
-        return d.json_answer(d.model_document(views.model(model)))
+    def model_json(model: str, first: First = "", last: Last = "", period: str = "") -> Response:
+        return d.json_answer(d.model_document(views.model(model, views.span(first, last, period))))
 
     @router.get("/models/{model}.csv")
-    def model_csv(model: str) -> Response:
-        return d.csv_answer(model, d.model_rows(views.model(model)), d.MODEL_COLUMNS)
+    def model_csv(model: str, first: First = "", last: Last = "", period: str = "") -> Response:
+        rows = d.model_rows(views.model(model, views.span(first, last, period)))
+        return d.csv_answer(model, rows, d.MODEL_COLUMNS)
 
     @router.get("/models/{model}/series.csv")
-    def series_csv(model: str) -> Response:
-        rows = d.series_rows(views.model(model).statement.series)
+    def series_csv(model: str, first: First = "", last: Last = "", period: str = "") -> Response:
+        view = views.model(model, views.span(first, last, period))
+        rows = d.series_rows(view.statement.series)
         return d.csv_answer(f"{model}-series", rows, d.SERIES_COLUMNS)
 
     @router.get("/models/{model}")
-    def model_page(model: str) -> Response:
-        view = views.model(model)
+    def model_page(model: str, first: First = "", last: Last = "", period: str = "") -> Response:
+        view = views.model(model, views.span(first, last, period))
+        asked = {"from": first, "to": last, "period": period}
+        query = urlencode({key: text for key, text in asked.items() if text})
         return page(
             "model.html", view=view, account=view.statement, chart=chart(view.statement),
-            rollout_view=view.rollout,
+            rollout_view=view.rollout, query=f"?{query}" if query else "",
+            month=f"{today(view.statement.as_of_us):%Y-%m}",
         )  # fmt: skip
 
 

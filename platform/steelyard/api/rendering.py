@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from steelyard import __version__
 from steelyard.domain import figures
+from steelyard.services import words
 
 
 def moment(us: int | None) -> str:
@@ -38,9 +39,9 @@ def _environment() -> Environment:
         "money": figures.money, "energy": figures.energy, "carbon": figures.carbon,
         "duration": figures.duration, "flops": figures.flops, "count": figures.count,
         "percent": figures.percent, "size": figures.size, "ms": figures.milliseconds,
-        "moment": moment, "known": _known,
+        "moment": moment, "known": _known, "amount": words.amount,
     }  # fmt: skip
-    environment.globals["release"] = __version__
+    environment.globals |= {"release": __version__, "words": words}
     return environment
 
 

@@ -11,11 +11,15 @@ from steelyard.domain.allocation import round_half_even
 from steelyard.domain.analysis import Verdict, judge_all
 from steelyard.domain.break_even import BreakEven
 from steelyard.domain.errors import NotFound
+from steelyard.domain.measures import plus
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.rollout import Rollout
+from steelyard.domain.span import Span, span_of, today
+from steelyard.services.accounts import ModelStatement, VersionStatement
 from steelyard.services.audits import Trace
+from steelyard.services.budgets import BudgetLine
+from steelyard.services.outlooks import ForecastLine, Measure, Scope
 from steelyard.services.rollouts import CHAMPION
-from steelyard.services.statements import ModelStatement, VersionStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,20 @@ class VersionView:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """Everything about a model. ``registry_answered``: whether evidence could be looked up."""
+    """Everything about a model. ``registry_answered``: whether evidence could be looked up.
+
+    ``forecast`` is of cost, energy and carbon; ``budgets`` are the model's and its team's.
+    """
 
     statement: ModelStatement
     versions: tuple[VersionView, ...]
     registry_answered: bool
     rollout: RolloutView
+    forecast: tuple[ForecastLine, ...] = ()
+    budgets: tuple[BudgetLine, ...] = ()
+
+
+FORECAST: tuple[Measure, ...] = ("cost_nano", "energy_mj", "carbon_ug")
 
 
 class Views:
@@ -71,18 +83,36 @@ class Views:
         """Every model that was registered, charged or deployed."""
         return [self._index_row(model) for model in self._models()]
 
-    def model(self, model: str) -> ModelView:
+    def span(self, first: str | None, last: str | None, period: str | None) -> Span | None:
+        """The days that a visitor asked for; None is everything. Raises InvalidInput."""
+        present = today(self._platform.clock.now_us())
+        return span_of(first or None, last or None, period or None, present)
+
+    def model(self, model: str, span: Span | None = None) -> ModelView:
         """One model.
 
         Raises:
             NotFound: nobody registered, charged or deployed a model of this name.
         """
         self._must_exist(model)
-        statement = self._platform.statements.model(model)
+        statement = self._platform.statements.model(model, span)
         registered = self._evidence.versions(model)
         rollout = self.rollout(model)
         versions = version_views(statement, registered or (), rollout.stable)
-        return ModelView(statement, versions, registered is not None, rollout)
+        forecast, budgets = self._ahead(statement)
+        return ModelView(statement, versions, registered is not None, rollout, forecast, budgets)
+
+    def _ahead(
+        self, statement: ModelStatement
+    ) -> tuple[tuple[ForecastLine, ...], tuple[BudgetLine, ...]]:
+        if statement.model not in self._platform.reports.models():
+            return (), ()  # never charged
+        scope = Scope("model", statement.model)
+        lines = self._platform.outlooks.forecast(scope, measures=FORECAST)
+        budgets = self._platform.budgets.lines(scope)
+        if statement.team is not None:
+            budgets += self._platform.budgets.lines(Scope("team", statement.team))
+        return tuple(lines), tuple(budgets)
 
     def rollout(self, model: str) -> RolloutView:
         """How the rollout of a model moves.
@@ -122,7 +152,7 @@ class Views:
             raise NotFound(f"There is no model {model!r}.", hint)
 
     def _index_row(self, model: str) -> IndexRow:
-        statement = self._platform.statements.model(model)
+        brief = self._platform.statements.brief(model)
         opened = self._platform.rollout_store.open_rollout(model)
         rollout = opened.rollout if opened else None
         history = self._platform.rollout_store.promotions(model)
@@ -132,11 +162,9 @@ class Views:
             candidate=rollout.candidate if rollout else None,
             weight_bp=rollout.weight_bp if rollout else None,
             condition=rollout.condition if rollout else None,
-            training_nano=statement.training.cost_nano,
-            inference_nano=added(statement.serving.cost_nano, statement.idle.cost_nano),
-            requests=statement.traffic.requests,
-            break_even=statement.break_even["allocation"],
-        )
+            training_nano=brief.training.cost_nano, inference_nano=brief.inference.cost_nano,
+            requests=brief.requests, break_even=brief.break_even,
+        )  # fmt: skip
 
     def _verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:
         if rollout.kind != "canary":
@@ -144,16 +172,6 @@ class Views:
         plan = rollout.plan
         rows = self._platform.rollout_store.observations(rollout.rollout_id)
         return judge_all(plan.metrics, rows, plan.alpha_rollback, plan.alpha_promote)
-
-
-def added(*amounts: int | None) -> int | None:
-    """The sum of what is known; None when nothing is.
-
-    >>> added(1, None), added(None, None), added(0, None)
-    (1, None, 0)
-    """
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if known else None
 
 
 def per_1000(cost_nano: int | None, requests: int) -> int | None:
@@ -178,7 +196,7 @@ def version_views(
     for number in [*numbers, None] if None in accounts else numbers:
         account = accounts.get(number)
         direct = account.serving.cost_nano if account else None
-        full = added(direct, account.idle.cost_nano) if account else None
+        full = plus(direct, account.idle.cost_nano) if account else None
         requests = account.traffic.requests if account else 0
         views.append(
             VersionView(

@@ -1,128 +1,216 @@
-"""``steelyard ledger``: what was spent, whether the books hold, and the entries as a file."""
+"""``steelyard ledger``: posting, reports, entries, corrections, closing, and whether it holds."""
 
-import csv
-import json
-import sys
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from steelyard.bootstrap import Platform
-from steelyard.cli.models import pay_back_text
-from steelyard.cli.output import emit, note, stdout, table
+from steelyard.bootstrap import Platform, collect
+from steelyard.cli import budget
+from steelyard.cli.catalog import coefficients_app, prices_app
+from steelyard.cli.exports import export
+from steelyard.cli.output import emit, stdout, table
+from steelyard.cli.report import AsJson, report
+from steelyard.cli.serving import actor
 from steelyard.domain import figures
-from steelyard.domain.break_even import BreakEven
-from steelyard.domain.errors import NotFound, Refused
-from steelyard.services.statements import Measures, ModelStatement
+from steelyard.domain.errors import Fault, InvalidInput, Refused
+from steelyard.domain.quantities import exact
+from steelyard.domain.span import span_of
+from steelyard.services import words
+from steelyard.services.outlooks import ForecastLine, Scope
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="The ledger of compute, cost, energy and carbon.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+app.command("report")(report)
+app.command("export")(export)
+app.command("team")(budget.team)
+app.add_typer(budget.app, name="budget")
+app.add_typer(prices_app, name="prices")
+app.add_typer(coefficients_app, name="coefficients")
+UNITS = {
+    "nUSD": figures.money, "mJ": figures.energy, "ugCO2e_loc": figures.carbon,
+    "ugCO2e_emb": figures.carbon, "device_us": figures.duration,
+}  # fmt: skip
+DAY_US = 86_400_000_000
+LEAST_DIGITS = 16
 
 
-@app.command("report")
-def report(
-    model: Annotated[str | None, typer.Option(metavar="M", help="Only this model.")] = None,
+@app.command("post")
+def post(
+    value_anew: Annotated[
+        str | None,
+        typer.Option(metavar="SINCE", help="Also value hours since this day or moment anew."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Training against inference, per version and phase, with break-even and pay-back."""
-    platform = Platform(load_settings())
-    platform.metering.collect()
-    platform.metering.post()
-    known = platform.statements.models()
-    if model is not None and model not in known:
-        listed = ", ".join(known) or "none yet"
-        raise NotFound(f"The ledger knows no model {model!r}.", f"It knows: {listed}.")
-    statements = [platform.statements.model(name) for name in ([model] if model else known)]
-    document = {"models": [asdict(s) for s in statements]}
+    """Take in what was measured on this machine and post it; may be repeated at any time."""
+    settings = load_settings()
+    platform = Platform(settings)
+    since = None if value_anew is None else _moment(value_anew)
+    before = platform.ledger.head()
+    collect(settings)
+    valued = None
+    if since is not None:
+        valued = platform.books.value_anew(since, platform.clock.now_us())
+    head = platform.ledger.head()
+    entries = (head.seq if head else 0) - (before.seq if before else 0)
+    document = {
+        "entries": entries, "hours_valued_anew": valued.hours if valued else None,
+        "head": _head(head),
+    }  # fmt: skip
 
     def show() -> None:
-        if not statements:
-            stdout.print(
-                "Nothing was metered yet. Start with: steelyard train examples/digits.yaml"
-            )
-        for statement in statements:
-            _print(statement, platform.settings.region)
-        for price in platform.catalog.prices():
-            if price.sku == platform.settings.price_sku:
-                rate = figures.money(price.price_nano)
-                stdout.print(f"price of {price.sku}: {rate}, {price.source}", markup=False)
+        stdout.print(f"{entries} entries, head {_head(head) or 'none'}", markup=False)
+        if valued is not None:
+            stdout.print(f"{valued.hours} resource-hours were valued anew", markup=False)
 
     emit(document, as_json, show)
 
 
-def _print(s: ModelStatement, region: str) -> None:
-    rows: list[tuple[object, ...]] = []
-    for v in s.versions:
-        name = f"{v.version} {v.variant or ''}" if v.version else "runs without a version"
-        rows.append((name, "training", None, *_cells(v.training)))
-        rows.append((name, "inference", v.traffic.requests, *_cells(v.serving)))
-        rows.append((name, "idle", None, *_cells(v.idle)))
-    rows.append(("all", "training", None, *_cells(s.training)))
-    rows.append(("all", "inference", s.traffic.requests, *_cells(s.serving)))
-    rows.append(("all", "idle", None, *_cells(s.idle)))
-    columns = ("version", "phase", "Requests", "FLOPs", "Device time", "Cost", "Energy*", "Carbon*")
-    stdout.print(table(f"{s.model}, ledger entry {s.ledger_seq}", columns, rows))
-    stdout.print(f"break-even with idle time: {_break_even(s.break_even['allocation'])}")
-    stdout.print(f"break-even of direct use:  {_break_even(s.break_even['usage'])}")
-    for v in s.versions:
-        if v.pay_back is not None:
-            text = pay_back_text(v.pay_back)
-            stdout.print(f"pay-back of version {v.version} ({v.variant}): {text}; a point estimate")
-    grid = f"grid {region}, location-based" if region else "carbon unknown: no region is set"
-    stdout.print(f"* estimated by a load model (±50 %); {grid}; – is unknown, not 0", markup=False)
+@app.command("forecast")
+def forecast(
+    model: Annotated[str | None, typer.Option(metavar="M", help="Only this model.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only what this team owns.")] = None,
+    growth: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Growth a week, your assumption.")
+    ] = "0",
+    as_json: AsJson = False,
+) -> None:
+    """What this month, quarter and year will have come to, with a band."""
+    if model is not None and team is not None:
+        raise InvalidInput("A model and a team exclude each other.", hint="Give one of them.")
+    platform = Platform(load_settings())
+    scope = Scope("model", model) if model else Scope("team", team) if team else Scope()
+    lines = platform.outlooks.forecast(scope, exact(growth) / 100)
+    share = platform.outlooks.completeness(scope)
+    document = {"scope_kind": scope.kind, "scope": scope.name or None, "completeness_share": share,
+                "forecasts": [asdict(line) for line in lines]}  # fmt: skip
+    emit(document, as_json, lambda: _print_forecast(scope, lines, share))
 
 
-def _cells(m: Measures) -> tuple[str, ...]:
-    return (figures.flops(m.flop), figures.duration(m.device_us), figures.money(m.cost_nano),
-            figures.energy(m.energy_mj), figures.carbon(m.carbon_ug))  # fmt: skip
+def _print_forecast(scope: Scope, lines: Sequence[ForecastLine], share: float | None) -> None:
+    rows = []
+    for f in lines:
+        say = words.UNITS[f.measure]
+        band = None if f.low is None else f"{say(f.low)} to {say(f.high)}"
+        rows.append((words.NAMES[f.measure], f.period, str(f.last_day), say(f.spent), say(f.today),
+                     say(f.expected), band, words.how_sure(f)))  # fmt: skip
+    columns = ("measure", "period", "until", "Spent", "Today", "Expected", "Band", "how sure")
+    stdout.print(table(f"Forecast: {scope.kind} {scope.name}".strip(), columns, rows))
+    stdout.print("the same weekdays of the last 4 weeks; growth is assumed, never fitted")
+    stdout.print(f"complete: {figures.percent(share)} of the windows", markup=False)
 
 
-def _break_even(b: BreakEven) -> str:
-    if b.requests is None:
-        return "unknown: no requests were charged yet"
-    days = f", {b.days:.3g} days at the measured traffic" if b.days is not None else ""
-    state = "reached" if b.crossed else "not reached yet"
-    return f"inference overtakes training after {figures.count(b.requests)} requests{days}; {state}"
+@app.command("entries")
+def entries(
+    model: Annotated[str | None, typer.Option(metavar="M", help="Only of this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    since_seq: Annotated[
+        int | None, typer.Option(min=1, help="From this number on; default: the newest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List entries with accounts, batch and reason."""
+    found = Platform(load_settings()).reports.entries(model, since_seq, limit)
+
+    def show() -> None:
+        columns = ("Seq", "Amount", "to", "from", "batch", "reason")
+        rows = [
+            (e["seq"], UNITS[e["unit"]](e["amount"]), e["debit"], e["credit"], e["batch_id"],
+             e["reason"] or e["kind"])
+            for e in found
+        ]  # fmt: skip
+        stdout.print(table("Entries", columns, rows))
+
+    emit({"entries": found}, as_json, show)
 
 
 @app.command("verify")
-def verify(as_json: AsJson = False) -> None:
+def verify(
+    head: Annotated[
+        str | None, typer.Option(metavar="SEQ:HASH", help="A head noted earlier.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Recompute every hash chain; exit 1 and name the first row that does not hold."""
-    result = Platform(load_settings()).audits.verify()
-    emit({"ok": not result.broken, **asdict(result)}, as_json, lambda: stdout.print(
-        f"{result.entries} entries, head {result.head[:16] or 'none'}: "
-        + ("every chain holds" if not result.broken else "BROKEN"), markup=False
+    noted = None if head is None else _noted(head)
+    platform = Platform(load_settings())
+    result = platform.audits.verify()
+    broken = list(result.broken)
+    if noted is not None:
+        stored = platform.reports.hash_of(noted[0])
+        if stored is None:
+            broken.append(f"entry {noted[0]} is gone: the ledger ends at {result.entries}")
+        elif not stored.startswith(noted[1]):
+            broken.append(f"entry {noted[0]} is not the one that was noted")
+    full = f"{result.entries}:{result.head}" if result.head else None
+    document = {"ok": not broken, **asdict(result), "broken": broken, "noted_head": full}
+    emit(document, as_json, lambda: stdout.print(
+        f"{result.entries} entries: " + ("every chain holds" if not broken else "BROKEN")
+        + f"\nhead {full or 'none'}", markup=False
     ))  # fmt: skip
-    if result.broken:
-        raise Refused("The books do not hold: " + "; ".join(result.broken) + ".",
+    if broken:
+        raise Refused("The books do not hold: " + "; ".join(broken) + ".",
                       "Compare with a backup and the published head.")  # fmt: skip
 
 
-@app.command("export")
-def export(
-    output: Annotated[Path | None, typer.Option(help="A file; default: standard output.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
+@app.command("close")
+def close(
+    period: Annotated[str, typer.Argument(metavar="PERIOD", help="A month: 2026-11.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Write every entry, in order, with accounts, amounts and hashes."""
-    entries = Platform(load_settings()).ledger.entries()
-    target = output.open("w", newline="", encoding="utf-8") if output else sys.stdout
-    written = 0
+    """Close a month for ever; what arrives later becomes a correction in a later month."""
+    closed = Platform(load_settings()).books.close(period, actor())
+
+    def show() -> None:
+        rows = [(unit, UNITS[unit](amount)) for unit, amount in (closed.totals or {}).items()]
+        title = f"{closed.period_id} is closed at entry {closed.closing_seq}"
+        stdout.print(table(title, ("unit", "Sum of entries"), rows))
+
+    emit(asdict(closed), as_json, show)
+
+
+@app.command("reverse")
+def reverse(
+    batch: Annotated[str, typer.Argument(metavar="BATCH", help="Its id.")],
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a batch back with its mirror image; nothing is deleted."""
+    if not reason.strip():
+        raise InvalidInput("A reversal needs a reason.", (Fault("--reason", "is empty"),))
+    written = Platform(load_settings()).books.reverse(batch, reason, actor())
+    text = f"{batch} is reversed by {written} entries"
+    document = {"batch_id": batch, "entries": written}
+    emit(document, as_json, lambda: stdout.print(text, markup=False))
+
+
+def _moment(text: str) -> int:
+    """A day or a moment with time zone, in microseconds."""
+    found = re.fullmatch(r"\d{4}-\d\d-\d\d", text)
+    if found:
+        span = span_of(text, text, None, datetime.now(UTC).date())
+        return 0 if span is None else span.first_day * DAY_US
     try:
-        writer: Any = None
-        for entry in entries:
-            row = {**entry, "coef_ids": " ".join(entry["coef_ids"])}
-            if as_json:
-                target.write(json.dumps(row) + "\n")
-            else:
-                if writer is None:
-                    writer = csv.DictWriter(target, fieldnames=list(row))
-                    writer.writeheader()
-                writer.writerow(row)
-            written += 1
-    finally:
-        if output:
-            target.close()
-    note(f"{written} entries")
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        fault = Fault("--value-anew", f"{text!r} is no moment")
+        hint = "Write 2026-11-01 or 2026-11-01T12:00:00Z."
+        raise InvalidInput(str(fault), (fault,), hint) from error
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp()) * 1_000_000
+
+
+def _noted(text: str) -> tuple[int, str]:
+    found = re.fullmatch(r"([1-9]\d{0,17}):([0-9a-f]{16,64})", text)
+    if not found:
+        fault = Fault("--head", f"{text!r} is not SEQ:HASH with {LEAST_DIGITS} digits or more")
+        raise InvalidInput(str(fault), (fault,), "Copy the head that verify printed.")
+    return int(found[1]), found[2]
+
+
+def _head(head: Any) -> str | None:
+    return f"{head.seq}:{head.hash}" if head else None

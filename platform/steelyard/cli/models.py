@@ -9,6 +9,7 @@ from steelyard.cli.output import emit, stdout, table
 from steelyard.domain import figures
 from steelyard.domain.errors import NotFound
 from steelyard.domain.model_version import ModelVersion, parse_ref
+from steelyard.services import words
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="Registered models and versions.", no_args_is_help=True)
@@ -81,20 +82,11 @@ def show_model(
                 figures.energy(made.energy_mj if made else None),
                 figures.carbon(made.carbon_ug if made else None),
                 account.traffic.requests if account else None,
-                pay_back_text(account.pay_back if account else None),
+                words.pay_back(account.pay_back if account else None),
             ))  # fmt: skip
         stdout.print(table("Account", columns, rows))
 
     emit(document, as_json, show)
-
-
-def pay_back_text(result: Any) -> str | None:
-    """A pay-back in words; None where there is nothing to pay back."""
-    if result is None:
-        return None
-    if result.verdict == "pays":
-        return f"after {figures.count(result.requests)} requests"
-    return {"never": "never: not cheaper a request", "unknown": "unknown yet"}[result.verdict]
 
 
 def _evidence_table(model: str, versions: list[ModelVersion], aliases: dict[str, int]) -> Any:

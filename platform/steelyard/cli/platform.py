@@ -35,6 +35,7 @@ def up(as_json: AsJson = False) -> None:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         note("Opening the ledger and the registry …")
         platform = Platform(settings)
+        platform.check_region()
         _ = platform.engine
         platform.registry.models()
         owner.spawn()
@@ -88,7 +89,7 @@ def down(as_json: AsJson = False) -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show every process, application and open rollout."""
-    from steelyard.bootstrap import Platform, supervisor
+    from steelyard.bootstrap import Platform, energy_source, supervisor
 
     settings = load_settings()
     processes = supervisor(settings).status()
@@ -97,7 +98,11 @@ def status(as_json: AsJson = False) -> None:
         {"name": p.name, "state": p.state, "pid": p.pid, "restarts": p.restarts}
         for p in processes or []
     ]
-    document = {"up": processes is not None, "processes": rows, "applications": applications}
+    energy = energy_source(settings)
+    document = {
+        "up": processes is not None, "processes": rows, "applications": applications,
+        "energy": energy,
+    }  # fmt: skip
 
     def show() -> None:
         if processes is None:
@@ -109,6 +114,7 @@ def status(as_json: AsJson = False) -> None:
         cells = ([a["model"], a["version"], a["phase"], a["reason"]] for a in applications)
         stdout.print(table("Applications", columns, cells))
         _show_addresses(settings)
+        stdout.print(f"{'energy':<10} {energy}", markup=False)
 
     emit(document, as_json, show)
 

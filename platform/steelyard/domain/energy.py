@@ -48,7 +48,9 @@ def window_energy(
     idle_w = model.idle_w if model else Fraction(0)
     idle_share = idle_w * max(0, reserved - busy_us) / 1000
     if window.energy_mj is not None:
+        # A process's part of a CPU counter follows its own CPU time: no idle watts are in it.
         floor = min(window.energy_mj, round_half_even(idle_share))
+        floor = 0 if window.energy_method == "counter_cpu" else floor
         return WindowEnergy(window.energy_mj, floor, window.energy_method)
     if model is None:
         return None

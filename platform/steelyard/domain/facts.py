@@ -2,6 +2,7 @@
 
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.metering import (
+    BootEnd,
     Resource,
     ResourceEnd,
     RunAttempt,
@@ -9,4 +10,17 @@ from steelyard.domain.metering import (
     UsageWindow,
 )
 
-Fact = Resource | ResourceEnd | SupplyWindow | UsageWindow | RunAttempt | PredictionRecord
+AHEAD_US = 24 * 3600 * 1_000_000
+"""How far a producer's clock may be ahead of the ledger's."""
+
+Fact = Resource | ResourceEnd | SupplyWindow | UsageWindow | BootEnd | RunAttempt | PredictionRecord
+
+
+def latest_us(fact: Fact) -> int:
+    """The latest moment that a fact speaks of.
+
+    >>> latest_us(BootEnd("p", "boot", 7, ended_us=5))
+    5
+    """
+    names = ("started_us", "ended_us", "window_end_us", "received_us")
+    return max(getattr(fact, name, None) or 0 for name in names)

@@ -26,16 +26,17 @@ def canonical(row: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: a value is a float, which has no exact text, or of another unknown type.
     """
-    plain = {key: _plain(key, value) for key, value in row.items()}
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    return _encode({key: _plain(key, value) for key, value in row.items()}).encode()
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _plain(key: str, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
     if type(value) is int:
         return value if key in PLAIN_INTEGERS else str(value)
     if isinstance(value, list | tuple):
@@ -50,7 +51,12 @@ def digest(row: Mapping[str, Any]) -> str:
 
 def link(previous: str, row: Mapping[str, Any]) -> str:
     """The hash of a row that follows the row whose hash is ``previous``."""
-    return sha256(previous.encode() + b"\n" + canonical(row)).hexdigest()
+    return link_bytes(previous, canonical(row))
+
+
+def link_bytes(previous: str, content: bytes) -> str:
+    """The same, of a row whose canonical bytes are known."""
+    return sha256(previous.encode() + b"\n" + content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

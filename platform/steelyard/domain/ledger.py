@@ -5,17 +5,22 @@ and credited to the pool; the pool is debited from the supply; after allocation 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Literal
 
 from steelyard.domain.hash_chain import digest
-from steelyard.domain.metering import Activity, LedgerPhase
+from steelyard.domain.metering import Activity, EnergyMethod, LedgerPhase
 
-Unit = Literal["device_us", "nUSD", "mJ", "ugCO2e_loc"]
+Unit = Literal["device_us", "nUSD", "mJ", "ugCO2e_loc", "ugCO2e_emb"]
 Role = Literal["supply", "pool", "consumer", "idle", "overhead"]
-BatchKind = Literal["allocation", "redistribution", "reversal", "correction"]
-FORMAT = 1
+BatchKind = Literal["allocation", "valuation", "redistribution", "reversal", "correction"]
+QUANTITIES: frozenset[Unit] = frozenset({"device_us", "mJ"})
+"""What was measured. The other units value it, and may be valued again."""
+
+FORMAT = 2
+"""Version of the hashed bytes; 2 added ``tier``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A movement before it has a place in the chain: ``amount`` > 0 to ``debit``."""
+    """A movement before it has a place in the chain: ``amount`` > 0 to ``debit``.
+
+    ``tier`` is the method that an amount of energy, or of what follows from it, was found by.
+    ``reverses`` is the number of the entry that this one takes back.
+    """
 
     unit: Unit
     amount: int
@@ -41,11 +50,16 @@ class Transfer:
     credit: Account
     price_id: str | None = None
     coef_ids: tuple[str, ...] = ()
+    tier: EnergyMethod | None = None
+    reverses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Transfers that are posted together, with the digest of what they were computed from."""
+    """Transfers that are posted together, with the digest of what they were computed from.
+
+    ``revision`` counts the batches of one method about one subject.
+    """
 
     kind: BatchKind
     method_id: str
@@ -53,16 +67,16 @@ class Batch:
     subject: str
     period_start_us: int
     period_end_us: int
-    revision: int
     inputs_sha256: str
     created_by: str
     reason: str
     transfers: tuple[Transfer, ...]
+    revision: int = 0
 
     @property
     def batch_id(self) -> str:
         """Of two that were worked out at once for one subject, only one can be posted."""
-        parts = [self.kind, self.method_id, self.subject, self.revision]
+        parts = [self.method_id, self.subject, self.revision]
         return digest({"p": parts})[:32]
 
     @property
@@ -77,9 +91,32 @@ class Batch:
         })  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Batches that enter the ledger together or not at all.
+
+    ``windows`` are the supply windows that they charge; each is charged once, so a posting of
+    one that was charged meanwhile is void, unless it ``replaces`` the batches that did. Those
+    are reversed first. ``late`` are usage windows that came after their supply window and are in
+    now. ``revision``, when given, voids the posting if the first batch's subject
+    has another number of batches by now: somebody else was faster. So does a resource among
+    ``owners`` that has worked for another number of owners by now.
+    """
+
+    batches: tuple[Batch, ...]
+    windows: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    revision: int | None = None
+    reason: str = ""
+    actor: str = "ledger"
+    owners: Mapping[str, int] = field(default_factory=dict)
+
+
 def entry_key(batch_id: str, line: int) -> str:
     """Idempotency key of line ``line`` of a batch."""
-    return digest({"p": [batch_id, line]})
+    # The canonical bytes of {"p": [batch_id, line]}, written out: this is done for every entry.
+    return sha256(f'{{"p":["{batch_id}","{line}"]}}'.encode()).hexdigest()
 
 
 def hashed_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,9 +124,9 @@ def hashed_row(row: Mapping[str, Any]) -> dict[str, Any]:
     keys = (
         "amount", "batch_id", "batch_sha256", "coef_ids", "credit", "debit", "idem_key",
         "period_end_us", "period_id", "period_start_us", "price_id", "recorded_us",
-        "reverses_seq", "seq", "unit",
+        "reverses_seq", "seq", "tier", "unit", "v",
     )  # fmt: skip
-    return {**{key: row[key] for key in keys}, "v": FORMAT}
+    return {key: row[key] for key in keys}
 
 
 def content_sha256(row: Mapping[str, Any]) -> str:
@@ -114,12 +151,10 @@ def _us(moment: datetime) -> int:
 
 
 def merge(transfers: Sequence[Transfer]) -> tuple[Transfer, ...]:
-    """Join transfers between the same accounts in the same unit; drop those of nothing."""
-    merged: dict[tuple[str, str, str], Transfer] = {}
+    """Join transfers that differ in nothing but the amount; drop those of nothing."""
+    merged: dict[tuple[str, ...], Transfer] = {}
     for t in transfers:
-        key = (t.unit, t.debit.path, t.credit.path)
+        key = (t.unit, t.debit.path, t.credit.path, t.price_id or "", t.tier or "", *t.coef_ids)
         before = merged.get(key)
-        amount = t.amount + (before.amount if before else 0)
-        coefs = tuple(sorted(set(t.coef_ids) | set(before.coef_ids if before else ())))
-        merged[key] = Transfer(t.unit, amount, t.debit, t.credit, t.price_id, coefs)
+        merged[key] = replace(t, amount=t.amount + before.amount) if before else t
     return tuple(t for _, t in sorted(merged.items()) if t.amount)

@@ -52,7 +52,8 @@ class SupplyWindow:
     """What one resource had reserved in a closed window.
 
     ``reserved_us`` is device-microseconds: wall time × devices. ``cpu_us`` is the process CPU
-    time, for the load model of energy. ``energy_mj`` is None exactly when the method is unknown.
+    time, for the load model of energy. ``energy_mj`` is None exactly when the method is unknown;
+    ``energy_boundary`` says what the meter saw: ``chip``, ``node`` or ``wall``.
     """
 
     producer_id: str
@@ -65,6 +66,7 @@ class SupplyWindow:
     cpu_us: int | None = None
     energy_mj: int | None = None
     energy_method: EnergyMethod = "unknown"
+    energy_boundary: str | None = None
 
     def __post_init__(self) -> None:
         _ordered(self.window_start_us, self.window_end_us)
@@ -84,6 +86,7 @@ class UsageWindow:
 
     ``busy_ns`` sums execution intervals; a batch occupies a slot once, waiting is excluded.
     ``version`` is None while a run has no registered version yet; then ``run_id`` is set.
+    Cache hits are counted among the requests and cost nothing; what they avoided is not credited.
     ``flop`` is an exact integer, or None when the version's FLOPs are not known.
     """
 
@@ -101,7 +104,10 @@ class UsageWindow:
     attempt: int | None = None
     requests: int = 0
     errors: int = 0
+    cache_hits: int = 0
     items: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
     busy_ns: int = 0
     flop: int | None = None
 
@@ -116,6 +122,16 @@ class UsageWindow:
         return _digest([self.producer_id, self.boot_id, "usage", self.resource_id,
                         self.window_start_us, self.model, self.version, self.phase, self.activity,
                         self.run_id, self.attempt])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BootEnd:
+    """A producer's last word: it numbered its windows up to ``last_seq`` in this boot."""
+
+    producer_id: str
+    boot_id: str
+    last_seq: int
+    ended_us: int
 
 
 @dataclass(frozen=True, slots=True)

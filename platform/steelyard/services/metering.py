@@ -1,34 +1,25 @@
-"""From the spool to the ledger: ingest facts, close silent resources, post windows, attribute runs.
+"""From the spool into SQL: ingest facts, and end resources that fell silent.
 
-Each step may be repeated at any time by any process: segments are deleted only after their
-transaction, windows are posted once, and a run's cost moves to its version once.
+Each step may be repeated at any time by any process: a segment is deleted only after its
+transaction, and a window that came before changes nothing.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from steelyard.domain.energy import LoadModel
+from steelyard.domain.errors import InvalidInput
 from steelyard.domain.facts import Fact
-from steelyard.domain.ledger import Account, Batch, Transfer, merge
-from steelyard.domain.metering import Resource, ResourceEnd, SupplyWindow
-from steelyard.domain.posting import Valuation, idle_account, window_transfers
+from steelyard.domain.metering import BootEnd, ResourceEnd, SupplyWindow
 from steelyard.domain.rollout import SECOND_US
 
 if TYPE_CHECKING:
-    from steelyard.adapters.sql.catalog import CatalogStore
-    from steelyard.adapters.sql.facts import FactStore, OpenWindow
-    from steelyard.adapters.sql.ledger import LedgerStore
+    from steelyard.adapters.sql.facts import FactStore
     from steelyard.ports.clock import Clock
 
-HOUR_US = 3600 * SECOND_US
 TRAINING_PATIENCE_S = 3600
 """How long a training worker may be silent before it counts as dead."""
-METHOD = "busy_share"
-"""Busy time decides the shares; reserved time × price is the amount."""
 
 
 class Spool(Protocol):
@@ -64,18 +55,17 @@ class Collected:
 class Metering:
     """The use cases of the metering path."""
 
-    def __init__(
-        self, facts: "FactStore", ledger: "LedgerStore", catalog: "CatalogStore", spool: Spool,
-        clock: "Clock",
-    ) -> None:  # fmt: skip
+    def __init__(self, facts: "FactStore", spool: Spool, clock: "Clock") -> None:
         self._facts = facts
-        self._ledger = ledger
-        self._catalog = catalog
         self._spool = spool
         self._clock = clock
 
     def collect(self) -> Collected:
-        """Move every closed segment of the spool into SQL."""
+        """Move every closed segment of the spool into SQL.
+
+        Raises:
+            Unavailable: the database does not answer; what is not stored yet stays in the spool.
+        """
         segments = facts = conflicts = damaged = 0
         for segment in self._spool.segments():
             try:
@@ -86,7 +76,12 @@ class Metering:
                 self._spool.damaged(segment)
                 damaged += 1
                 continue
-            result = self._facts.ingest(rows, self._clock.now_us())
+            try:
+                result = self._facts.ingest(rows, self._clock.now_us())
+            except InvalidInput:  # it would be refused for ever, and block what comes after it
+                self._spool.damaged(segment)
+                damaged += 1
+                continue
             self._spool.done(segment)
             segments += 1
             facts += result.new
@@ -111,107 +106,10 @@ class Metering:
             window = SupplyWindow(
                 producer_id="collector", boot_id=f"inferred:{resource.resource_id}", seq=1,
                 resource_id=resource.resource_id, window_start_us=last_us, window_end_us=end_us,
-                reserved_us=heartbeat_us * resource.device_count,
+                reserved_us=0 if resource.kind == "node" else heartbeat_us * resource.device_count,
             )  # fmt: skip
             end = ResourceEnd(resource.resource_id, end_us, inferred=True)
-            self._facts.ingest([window, end], now)
+            last = BootEnd(window.producer_id, window.boot_id, window.seq, end_us)
+            self._facts.ingest([window, end, last], now)
             closed += 1
         return closed
-
-    def post(self) -> int:
-        """Post every window that is not in the ledger yet; the number of entries written."""
-        entries = 0
-        while windows := self._facts.unposted():
-            for (resource_id, hour), group in _by_resource_and_hour(windows).items():
-                entries += self._post_group(resource_id, hour, group)
-        return entries + self.attribute_runs()
-
-    def _post_group(self, resource_id: str, hour: int, group: "Sequence[OpenWindow]") -> int:
-        resource = group[0].resource
-        subject = f"{resource_id}@{hour}"
-        idle = idle_account(resource, group[0].owners)
-        valuation = self._valuation(resource, group[0].supply.window_start_us)
-        transfers = [
-            t
-            for w in group
-            for t in window_transfers(w.resource, w.supply, w.usages, valuation, idle)
-        ]
-        batch = Batch(
-            kind="allocation", method_id=METHOD, method_version=1, subject=subject,
-            period_start_us=min(w.supply.window_start_us for w in group),
-            period_end_us=max(w.supply.window_end_us for w in group),
-            revision=self._ledger.revision("allocation", METHOD, subject),
-            inputs_sha256=_inputs(group), created_by="collector", reason="measured windows",
-            transfers=merge(transfers),
-        )  # fmt: skip
-        return self._ledger.post(batch, self._clock.now_us(), [w.supply.idem_key for w in group])
-
-    def _valuation(self, resource: Resource, at_us: int) -> Valuation:
-        find = self._catalog.coefficient
-        idle = find("device_idle_w", resource.device_model, at_us)
-        peak = find("device_max_w", resource.device_model, at_us)
-        load = (
-            LoadModel(idle.value, peak.value, (idle.coef_id, peak.coef_id))
-            if idle and peak
-            else None
-        )
-        grid = find("grid_ci", resource.region, at_us) if resource.region else None
-        pue = find("pue", resource.region, at_us) if resource.region else None
-        return Valuation(self._catalog.prices(), load, grid, pue, self._clock.now_us())
-
-    def attribute_runs(self) -> int:
-        """Move what a run cost to the version that came out of it; failed attempts included."""
-        entries = 0
-        for run_id, model, version in self._catalog.unattributed_runs():
-            subject = f"run/{run_id}"
-            # Before the balances: whoever posts in between takes this revision.
-            revision = self._ledger.revision("redistribution", "run_to_version", subject)
-            transfers = []
-            for balance in self._ledger.balances(model):
-                account = balance.account
-                if account.run_id != run_id or balance.amount <= 0:
-                    continue
-                target = _of_version(account, model, version)
-                transfers.append(Transfer(balance.unit, balance.amount, target, account))  # type: ignore[arg-type]
-            if not transfers:
-                continue
-            now = self._clock.now_us()
-            batch = Batch(
-                kind="redistribution", method_id="run_to_version", method_version=1,
-                subject=subject, period_start_us=now - 1, period_end_us=now,
-                revision=revision,
-                inputs_sha256=sha256(f"{run_id}:{model}/{version}".encode()).hexdigest(),
-                created_by="collector", reason=f"{model}/{version} was registered from this run",
-                transfers=merge(transfers),
-            )  # fmt: skip
-            entries += self._ledger.post(batch, now)
-        return entries
-
-
-def _of_version(account: Account, model: str, version: int) -> Account:
-    path = f"model:{model}/{version}:{account.phase}:{account.activity}"
-    if account.role == "idle":
-        path = f"idle:model:{model}/{version}:{account.phase}"
-    return Account(path, account.role, account.phase, model, version, account.activity)
-
-
-def _by_resource_and_hour(
-    windows: "Iterable[OpenWindow]",
-) -> "dict[tuple[str, int], list[OpenWindow]]":
-    groups: dict[tuple[str, int], list[OpenWindow]] = defaultdict(list)
-    for window in windows:
-        hour = window.supply.window_start_us // HOUR_US
-        groups[window.resource.resource_id, hour].append(window)
-    return groups
-
-
-def _inputs(group: "Sequence[OpenWindow]") -> str:
-    lines = sorted(
-        line
-        for window in group
-        for line in (
-            f"supply:{window.supply.idem_key}",
-            *(f"usage:{usage.idem_key}" for usage in window.usages),
-        )
-    )
-    return sha256("\n".join(lines).encode()).hexdigest()

@@ -50,6 +50,22 @@ def test_the_models_rows_add_up_to_the_statement(client: TestClient, seeded: Pla
     assert (unpriced["cost_nano"], unpriced["device_us"]) == ("", "20000000")
 
 
+def test_the_files_keep_the_chosen_days(client: TestClient, seeded: Platform) -> None:
+    """The same query as the page: amounts of those days, whole-life figures as ever."""
+    old = client.get("/models/digits.json", params={"period": "2001"}).json()
+    assert (old["first_day"], old["last_day"]) == ("2001-01-01", "2001-12-31")
+    assert set(old["training"].values()) == {None}
+    now: dict[str, Any] = client.get("/models/digits.json").json()
+    assert old["break_even"] == now["break_even"]
+    assert now["bases"]["allocation"]["inference"]["cost_nano"] == 6_666_672
+    assert now["energy_by_tier_share"] == {"modelled_load": 1.0}
+    assert now["completeness"]["share"] == 1.0
+    assert {f["measure"] for f in now["forecast"]} == {"cost_nano", "energy_mj", "carbon_ug"}
+    rows = _csv(client, "/models/digits.csv?period=2001")
+    assert {row["device_us"] for row in rows} == {""}
+    assert _csv(client, "/models/digits/series.csv?period=2001") == []
+
+
 def test_the_chart_is_a_file_too(client: TestClient, seeded: Platform) -> None:
     """Every point, not only those that are drawn."""
     rows = _csv(client, "/models/digits/series.csv")

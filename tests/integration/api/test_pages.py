@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from steelyard.api.app import create_app
 from steelyard.bootstrap import Platform
 from steelyard.domain import figures
+from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -54,17 +55,17 @@ def test_a_model_shows_its_balance_as_the_statement_has_it(
         assert _row(html, name)[1:] == [
             figures.duration(side.device_us), figures.money(side.cost_nano),
             figures.energy(side.energy_mj), figures.carbon(side.carbon_ug),
-            figures.flops(side.flop),
+            figures.carbon(side.embodied_ug), figures.flops(side.flop),
         ]  # fmt: skip
-        assert "–" not in _row(html, name)
+        assert _row(html, name).count("–") == 1, "embodied: nobody declared it for this device"
     assert "Energy (estimated)" in html
 
 
 def test_unknown_is_a_dash_and_not_a_zero(client: TestClient) -> None:
     """Without a price and a power figure, cost, energy and carbon are dashes; time is known."""
     html = client.get("/models/unpriced").text
-    assert _row(html, "Training ")[1:] == ["20 s", "–", "–", "–", "31.2 GFLOP"]
-    assert _row(html, "Serving ")[1:] == ["–"] * 5
+    assert _row(html, "Training ")[1:] == ["20 s", "–", "–", "–", "–", "31.2 GFLOP"]
+    assert _row(html, "Serving ")[1:] == ["–"] * 6
     assert "$0" not in _text(html)
     assert "no inference was charged yet" in html
 
@@ -89,6 +90,42 @@ def test_versions_stand_beside_their_parents_figures(client: TestClient) -> None
                   "parent 97.2 %", "n = 360", "99.2 %", "int8, quantized from 1"):  # fmt: skip
         assert shown in _text(html), shown
     assert "unknown: both versions must have served" in html
+
+
+def test_a_visitor_chooses_the_days(client: TestClient) -> None:
+    """A month, a span of days or everything; files keep the choice, nonsense is refused."""
+    everything = client.get("/models/digits").text
+    assert "everything so far" in everything
+    old = client.get("/models/digits", params={"period": "2001-01"}).text
+    assert "2001-01-01 to 2001-01-31" in old
+    assert _row(old, "Training ")[1:] == ["–"] * 6
+    assert "/models/digits.csv?period=2001-01" in old
+    days = client.get("/models/digits", params={"from": "2001-01-01", "to": ""}).text
+    assert 'name="from" value="2001-01-01"' in days
+    assert _row(days, "Training ")[1:] == _row(everything, "Training ")[1:]
+    assert client.get("/models/digits", params={"period": "soon"}).status_code == 400
+
+
+def test_a_model_shows_how_sure_its_figures_are(client: TestClient) -> None:
+    """Completeness, the method behind the energy, unit costs on both bases, and no forecast yet."""
+    text = _text(client.get("/models/digits").text)
+    assert "complete: 100 % of 121 windows" in text
+    assert "100 % load model ±50 %" in text
+    html = client.get("/models/digits").text
+    assert _row(html, "Direct")[2] == "$0.000667"
+    assert _row(html, "Fully loaded")[2] == "$0.00278"
+    assert "of the last 28 days are not known" in text
+
+
+def test_a_budget_is_on_the_page_of_its_model(client: TestClient, seeded: Platform) -> None:
+    """The model's own limit and its team's, with state and reasons."""
+    seeded.budgets.assign("digits", "vision")
+    seeded.budgets.set(Scope("model", "digits"), "cost_nano", "year", 10**12, 8_000, "ada")
+    seeded.budgets.set(Scope("team", "vision"), "cost_nano", "year", 10**6, 8_000, "ada")
+    text = _text(client.get("/models/digits").text)
+    assert "ok Budget of model digits for this year: $0.0106 of $1,000.00 spent" in text
+    assert "exceeded Budget of team vision for this year: $0.0106 of $0.001 spent" in text
+    assert "Team vision." in text
 
 
 def test_the_rollout_shows_steps_evidence_and_history(client: TestClient) -> None:

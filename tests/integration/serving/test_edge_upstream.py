@@ -7,7 +7,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,10 @@ class Upstream:
     def __init__(self, port: int) -> None:
         self.bodies: list[bytes] = []
         self.scripts: list[Script] = []
+        self._open: set[socket.socket] = set()
         self._server = socket.create_server(("127.0.0.1", port))
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run)]
+        self._threads[0].start()
 
     def _run(self) -> None:
         for number in itertools.count():
@@ -50,19 +51,31 @@ class Upstream:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            with closing(connection):
-                data = b""
-                while BODY not in data and (piece := connection.recv(65536)):
-                    data += piece
-                if data:
-                    self.bodies.append(data[data.index(b"\r\n\r\n") + 4 :])
-                    self.scripts[min(number, len(self.scripts) - 1)](connection)
+            self._open.add(connection)
+            script = self.scripts[min(number, len(self.scripts) - 1)]
+            self._threads.append(threading.Thread(target=self._serve, args=(connection, script)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket, script: Script) -> None:
+        data = b""
+        with closing(connection), suppress(OSError):
+            while BODY not in data and (piece := connection.recv(65536)):
+                data += piece
+            if data:
+                self.bodies.append(data[data.index(b"\r\n\r\n") + 4 :])
+                script(connection)
+        self._open.discard(connection)
 
     def close(self) -> None:
-        """Stop accepting."""
+        """Stop accepting, and end what is open."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        self._thread.join()
+        self._threads[0].join()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
 
 
 def _answer(connection: socket.socket) -> None:
@@ -76,6 +89,13 @@ def _reset(connection: socket.socket) -> None:
 
 def _break_off(connection: socket.socket) -> None:
     connection.sendall(ANSWER)
+
+
+def _not_there_then_reset(connection: socket.socket) -> None:
+    """Ray Serve's HAProxy without a replica, which dies when asked again over this connection."""
+    connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+    connection.recv(65536)
+    _reset(connection)
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +155,13 @@ def test_an_answer_that_breaks_off_is_an_error_that_says_so(
     upstream.scripts = [_break_off]
     found: tuple[int, Any, Any] = Client(edge_settings).call("POST", "/v2/models/m/infer", BODY)
     assert found[::2] == (502, {"error": "the model server broke off"})
+
+
+@pytest.mark.parametrize("script", [_reset, _not_there_then_reset, lambda _: None])
+def test_an_upstream_that_never_answers_is_an_error_that_says_so(
+    edge_settings: Settings, upstream: Upstream, script: Script
+) -> None:
+    """When the attempts are used up the client gets a whole refusal, not a closed connection."""
+    upstream.scripts = [script]
+    status, _, body = Client(edge_settings).call("POST", "/v2/models/m/infer", BODY)
+    assert status in (502, 503) and body["error"]

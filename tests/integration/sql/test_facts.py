@@ -81,7 +81,7 @@ def test_duplicates_within_one_report_count_once(engine: Engine) -> None:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_other_content_under_a_known_key_is_kept_aside(engine: Engine, together: bool) -> None:
-    """The first report stands, the other is an alarm, whether it comes later or at once."""
+    """The first report stands, the other is an alarm, whether it comes later or at once (A15)."""
     store = FactStore(engine)
     store.ingest(_facts()[:1], 1)
     first, other = _usage(0, requests=5), _usage(0, requests=500)
@@ -91,7 +91,7 @@ def test_other_content_under_a_known_key_is_kept_aside(engine: Engine, together:
         store.ingest([first], 1)
         assert store.ingest([other], 2) == Ingested(new=0, known=0, conflicts=1)
     assert store.conflicts() == 1
-    assert store.usage_sums("m")[0]["requests"] == 5
+    assert store.usage("m")[0].requests == 5
     store.ingest([other], 3)
     assert store.conflicts() == 1
 
@@ -120,9 +120,10 @@ def test_flops_beyond_64_bits_are_summed_exactly(engine: Engine) -> None:
     store = FactStore(engine)
     store.ingest(_facts()[:1], 1)
     store.ingest([_usage(0)], 1)
-    assert store.usage_sums("m")[0]["flop"] is None
+    assert store.usage("m")[0].flop is None
     store.ingest([_usage(1, flop=10**25 + 1), _usage(2, flop=10**25 + 2)], 1)
-    assert store.usage_sums("m")[0]["flop"] == 2 * 10**25 + 3
+    day = store.usage("m")[0]
+    assert (day.flop, day.flop_windows, day.windows) == (2 * 10**25 + 3, 2, 3)
 
 
 def test_a_silent_resource_is_named_with_its_last_moment(engine: Engine) -> None:

@@ -3,101 +3,22 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, insert
 
-from steelyard.adapters.spool import SpoolFolder
-from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.catalog import CatalogStore
-from steelyard.adapters.sql.facts import FactStore
-from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import EnergyMethod, Resource, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import ModelVersion, Signature
-from steelyard.services.metering import Metering
+
+from .conftest import Bookkeeping
 
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 UNITS = ("device_us", "nUSD", "mJ", "ugCO2e_loc")
-
-
-class FixedClock:
-    """A clock that stands where the test put it."""
-
-    def __init__(self) -> None:
-        self.at_us = 2 * HOUR
-
-    def now_us(self) -> int:
-        """The moment the test chose."""
-        return self.at_us
-
-
-class Books:
-    """One ledger with a price of $3 an hour, a load model of 100-400 W, PUE 1.2 and a grid."""
-
-    def __init__(self, engine: Engine, spool: Path) -> None:
-        self.clock = FixedClock()
-        self.facts = FactStore(engine)
-        self.ledger = LedgerStore(engine)
-        self.catalog = CatalogStore(engine)
-        self.metering = Metering(
-            self.facts, self.ledger, self.catalog, SpoolFolder(spool), self.clock
-        )
-        with engine.begin() as connection:
-            connection.execute(insert(t.price), _price("gpu-hour", 3_000_000_000))
-            connection.execute(insert(t.price), _price("dime-hour", 100_000_000))
-            for kind, key, value in (
-                ("device_idle_w", "gpu", "100"), ("device_max_w", "gpu", "400"),
-                ("pue", "DEU", "1.2"), ("grid_ci", "DEU", "380.95"),
-            ):  # fmt: skip
-                connection.execute(insert(t.coefficient), _coefficient(kind, key, value))
-
-    def post(self, *facts: Fact) -> int:
-        """Take facts in and post whatever waits; the number of entries."""
-        self.facts.ingest(facts, self.clock.now_us())
-        return self.metering.post()
-
-    def balances(self, unit: str) -> dict[str, int]:
-        """Account -> balance, in one unit; accounts at 0 left out."""
-        found = self.ledger.balances()
-        return {b.account.path: b.amount for b in found if b.unit == unit and b.amount}
-
-    def roles(self, unit: str) -> dict[str, int]:
-        """Role -> balance, in one unit; roles without an account left out."""
-        sums: dict[str, int] = {}
-        for b in self.ledger.balances():
-            if b.unit == unit:
-                sums[b.account.role] = sums.get(b.account.role, 0) + b.amount
-        return sums
-
-
-def _price(sku: str, nano: int) -> dict[str, object]:
-    return {"price_id": sku, "sku": sku, "currency": "USD", "price_nano": nano,
-            "valid_from_us": 0, "recorded_us": 0, "source": "test"}  # fmt: skip
-
-
-def _coefficient(kind: str, key: str, value: str) -> dict[str, object]:
-    return {"coef_id": f"{kind}-{key}", "kind": kind, "key": key, "value": value, "unit": "W",
-            "source": "test", "licence": "CC0-1.0", "valid_from_us": 0,
-            "recorded_us": 0}  # fmt: skip
-
-
-@pytest.fixture
-def new_books(new_engine: Callable[[], Engine], tmp_path: Path) -> Callable[[], Books]:
-    """Makes empty ledgers."""
-    return lambda: Books(new_engine(), tmp_path / "spool")
-
-
-@pytest.fixture
-def books(new_books: Callable[[], Books]) -> Books:
-    """One empty ledger."""
-    return new_books()
 
 
 def _replica(sku: str = "gpu-hour", device: str = "gpu", region: str | None = "DEU") -> Resource:
@@ -118,7 +39,7 @@ def _busy(seq: int, model: str, seconds: int) -> UsageWindow:
 A, B, IDLE = "model:a/1:inference:serve", "model:b/1:inference:serve", "idle:serve/shop"
 
 
-def test_a_shared_replica_is_paid_by_busy_time_and_idle_is_its_own_line(books: Books) -> None:
+def test_a_shared_replica_is_paid_by_busy_time_and_idle_is_its_own_line(books: Bookkeeping) -> None:
     """An hour at $3, A busy 600 s and B 300 s: $0.50, $0.25, idle $2.25, nothing in the pool."""
     books.post(_replica(), _hour(), _busy(0, "a", 600), _busy(1, "b", 300))
     assert books.balances("nUSD") == {
@@ -127,7 +48,7 @@ def test_a_shared_replica_is_paid_by_busy_time_and_idle_is_its_own_line(books: B
     assert books.roles("nUSD")["pool"] == 0
 
 
-def test_modelled_energy_and_carbon_of_a_shared_replica(books: Books) -> None:
+def test_modelled_energy_and_carbon_of_a_shared_replica(books: Bookkeeping) -> None:
     """100 W idle, 400 W at most, PUE 1.2, Germany: 0.21 kWh and 79,999,500 micrograms."""
     books.post(_replica(), _hour(), _busy(0, "a", 600), _busy(1, "b", 300))
     assert books.balances("mJ") == {
@@ -139,14 +60,14 @@ def test_modelled_energy_and_carbon_of_a_shared_replica(books: Books) -> None:
     assert sum(carbon.values()) == 79_999_500
 
 
-def test_a_wall_meter_wins_over_the_load_model(books: Books) -> None:
+def test_a_wall_meter_wins_over_the_load_model(books: Bookkeeping) -> None:
     """700,000 J metered: idle keeps its floor, the rest follows busy time to the millijoule."""
     books.post(_replica(), _hour(700_000_000), _busy(0, "a", 600), _busy(1, "b", 300))
     found = books.balances("mJ")
     assert (found[IDLE], found[A], found[B]) == (270_000_000, 286_666_667, 143_333_333)
 
 
-def test_a_split_loses_no_unit(books: Books) -> None:
+def test_a_split_loses_no_unit(books: Bookkeeping) -> None:
     """Ten cents over three equal users is 33,333,334 and twice 33,333,333 nano-dollars."""
     users = [_busy(n, model, 1_200) for n, model in enumerate("abc")]
     books.post(_replica("dime-hour"), _hour(), *users)
@@ -154,13 +75,13 @@ def test_a_split_loses_no_unit(books: Books) -> None:
     assert amounts == [33_333_334, 33_333_333, 33_333_333]
 
 
-def test_what_has_no_price_is_not_posted_as_free(books: Books) -> None:
+def test_what_has_no_price_is_not_posted_as_free(books: Bookkeeping) -> None:
     """Without price, load model and region, only device time is known."""
     books.post(_replica("unlisted", "unlisted", None), _hour(), _busy(0, "a", 600))
     assert {b.unit for b in books.ledger.balances()} == {"device_us"}
 
 
-def test_more_work_than_time_is_clamped_to_the_reservation(books: Books) -> None:
+def test_more_work_than_time_is_clamped_to_the_reservation(books: Bookkeeping) -> None:
     """Clocks disagree; the parts still make exactly what was reserved."""
     books.post(_replica(), _hour(), _busy(0, "a", 5_000), _busy(1, "b", 2_500))
     assert books.balances("device_us") == {
@@ -168,7 +89,7 @@ def test_more_work_than_time_is_clamped_to_the_reservation(books: Books) -> None
     }  # fmt: skip
 
 
-def test_posting_again_adds_nothing(books: Books) -> None:
+def test_posting_again_adds_nothing(books: Bookkeeping) -> None:
     """The collector may run at any time: a window is posted once."""
     facts = (_replica(), _hour(), _busy(0, "a", 600))
     assert books.post(*facts) > 0
@@ -177,7 +98,7 @@ def test_posting_again_adds_nothing(books: Books) -> None:
     assert books.ledger.head() == head
 
 
-def test_a_window_that_arrives_late_is_posted_beside_the_others(books: Books) -> None:
+def test_a_window_that_arrives_late_is_posted_beside_the_others(books: Bookkeeping) -> None:
     """The second window of an hour makes its own batch and leaves the first as it is."""
     books.post(_replica(), _hour(), _busy(0, "a", 600))
     late = SupplyWindow("p", "boot", 1, "serve/shop/0", HOUR // 2, HOUR, HOUR // 2)
@@ -185,7 +106,9 @@ def test_a_window_that_arrives_late_is_posted_beside_the_others(books: Books) ->
     assert books.balances("nUSD")["supply:serve/shop/0"] == -4_500_000_000
 
 
-def test_a_silent_replica_is_paid_until_one_heartbeat_after_its_last_word(books: Books) -> None:
+def test_a_silent_replica_is_paid_until_one_heartbeat_after_its_last_word(
+    books: Bookkeeping,
+) -> None:
     """A killed replica leaves idle cost, not a hole; one that reported just now is left alone."""
     books.post(_replica(), _hour(), _busy(0, "a", 600))
     books.clock.at_us = HOUR + 60 * SECOND
@@ -193,7 +116,7 @@ def test_a_silent_replica_is_paid_until_one_heartbeat_after_its_last_word(books:
     books.clock.at_us = HOUR + 120 * SECOND
     assert books.metering.close_silent(30.0) == 1
     assert books.metering.close_silent(30.0) == 0
-    books.metering.post()
+    books.books.post()
     assert books.balances("device_us")["supply:serve/shop/0"] == -HOUR - 30 * SECOND
 
 
@@ -212,26 +135,26 @@ def _version() -> ModelVersion:
                         "trained", Signature((), ()), HOUR)  # fmt: skip
 
 
-RUN, RUN_IDLE = "model:m:training:run/run-1:train", "idle:train/run-1"
+RUN, RUN_IDLE = "model:m:training:run/run-1:train", "idle:model:m:training:run/run-1"
 VERSION, VERSION_IDLE = "model:m/1:training:train", "idle:model:m/1:training"
 
 
-def test_a_run_s_cost_moves_to_the_version_it_made(books: Books) -> None:
+def test_a_run_s_cost_moves_to_the_version_it_made(books: Bookkeeping) -> None:
     """Failed attempts and idle time included; what the supply gave stays the same."""
     books.post(*_train(0, 1), *_train(1, 2))
     before = {unit: books.balances(unit) for unit in UNITS}
     assert before["nUSD"][RUN] == 75_000_000
     books.catalog.record_version(_version())
-    assert books.metering.post() > 0
+    assert books.books.post() > 0
     for unit in UNITS:
         after = books.balances(unit)
         assert (after[VERSION], after[VERSION_IDLE]) == (before[unit][RUN], before[unit][RUN_IDLE])
         assert RUN not in after and RUN_IDLE not in after
         assert after["supply:train/run-1/0"] == before[unit]["supply:train/run-1/0"]
-    assert books.metering.post() == 0
+    assert books.books.post() == 0
 
 
-def test_a_run_s_late_window_follows_to_the_version(books: Books) -> None:
+def test_a_run_s_late_window_follows_to_the_version(books: Bookkeeping) -> None:
     """A window that arrives after the registration moves too, and only that window."""
     books.catalog.record_version(_version())
     books.post(*_train(0, 1))
@@ -242,7 +165,7 @@ def test_a_run_s_late_window_follows_to_the_version(books: Books) -> None:
     assert books.ledger.first_break() is None
 
 
-def test_two_who_post_at_once_post_once(books: Books) -> None:
+def test_two_who_post_at_once_post_once(books: Bookkeeping) -> None:
     """A person's report and the controller meet: each window and each run is charged once."""
     books.catalog.record_version(_version())
     for fact in [_replica(), _hour(), _busy(0, "a", 600), *_train(0, 1), *_train(1, 2)]:
@@ -251,7 +174,7 @@ def test_two_who_post_at_once_post_once(books: Books) -> None:
 
     def post(_: int) -> int:
         barrier.wait()
-        return books.metering.post()
+        return books.books.post()
 
     with ThreadPoolExecutor(4) as pool:
         counts = list(pool.map(post, range(4)))
@@ -305,7 +228,7 @@ def _cases(draw: st.DrawFn, number: int) -> Case:
     return Case(tuple(facts), resource, priced, reserved, metered)
 
 
-def _assert_conserved(books: Books, cases: Sequence[Case]) -> None:
+def _assert_conserved(books: Bookkeeping, cases: Sequence[Case]) -> None:
     entries = list(books.ledger.entries())
     balances = {unit: books.balances(unit) for unit in UNITS}
     for case in cases:
@@ -328,7 +251,7 @@ def _assert_conserved(books: Books, cases: Sequence[Case]) -> None:
 )  # fmt: skip
 @given(st.tuples(_cases(0), _cases(1)), st.integers(0, 2**32))
 def test_whatever_was_measured_supply_equals_its_uses(
-    new_books: Callable[[], Books], cases: tuple[Case, Case], seed: int
+    new_books: Callable[[], Bookkeeping], cases: tuple[Case, Case], seed: int
 ) -> None:
     """Per resource and unit to the last unit; replays and other orders give the same balances."""
     facts = [fact for case in cases for fact in case.facts]

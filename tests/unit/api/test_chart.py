@@ -2,7 +2,7 @@ import pytest
 
 from steelyard.api.chart import MOST_POINTS, crossing, in_words, thinned
 from steelyard.domain.break_even import BreakEven
-from steelyard.services.statements import Point
+from steelyard.services.accounts import Point
 
 
 def _series(*pairs: tuple[int, int]) -> tuple[Point, ...]:

@@ -65,7 +65,7 @@ def resolve(line: str) -> tuple[Any, list[str]]:
     """The command that a line runs and its arguments; fails when there is no such command."""
     words = shlex.split(line, comments=True)[1:]
     words = words[: next((i for i, w in enumerate(words) if w in (">", "|", "&")), None)]
-    for length in (1, 2):
+    for length in (1, 2, 3):
         if tuple(words[:length]) in COMMANDS:
             return COMMANDS[tuple(words[:length])], words[length:]
     pytest.fail(f"there is no such command: {line}")

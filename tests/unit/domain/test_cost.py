@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from steelyard.domain.allocation import largest_remainder
 from steelyard.domain.carbon import facility_overhead_mj, operational_ug
-from steelyard.domain.cost import HOUR_US, Price, cost_nano, price_at
+from steelyard.domain.cost import HOUR_US, Charge, Price, charges, price_at
 
 DAY_US = 24 * HOUR_US
 HALF_US = HOUR_US // 2
@@ -18,15 +18,17 @@ def _price(dollars: int, valid_from_us: int, recorded_us: int = 0) -> Price:
 
 
 def test_a_window_across_a_price_change_pays_both_prices() -> None:
-    """23:30 to 00:30 across $2 to $3 an hour is $2.50, and cites the price at its start."""
+    """23:30 to 00:30 across $2 to $3 an hour is $1.00 and $1.50, each citing its price (A14)."""
     prices = [_price(2, 0), _price(3, DAY_US)]
-    found = cost_nano(prices, "gpu", DAY_US - HALF_US, DAY_US + HALF_US, 1, 0)
-    assert found == (2_500_000_000, prices[0].price_id)
+    found = charges(prices, "gpu", DAY_US - HALF_US, DAY_US + HALF_US, 1, 0)
+    first, second = (price.price_id for price in prices)
+    assert found == (Charge(first, 1_000_000_000), Charge(second, 1_500_000_000))
 
 
 def test_devices_multiply_the_cost() -> None:
     """Four devices for a quarter of an hour cost what one does in an hour."""
-    assert cost_nano([_price(2, 0)], "gpu", 0, HOUR_US // 4, 4, 0) == (2_000_000_000, "2@0/0")
+    found = charges([_price(2, 0)], "gpu", 0, HOUR_US // 4, 4, 0)
+    assert found == (Charge("2@0/0", 2_000_000_000),)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_without_a_price_for_all_of_it_the_cost_is_unknown(
     start_us: int, end_us: int, sku: str
 ) -> None:
     """Unknown, not free, also when only a part has no price."""
-    assert cost_nano([_price(2, 0)], sku, start_us, end_us, 1, 0) is None
+    assert charges([_price(2, 0)], sku, start_us, end_us, 1, 0) is None
 
 
 def test_a_price_that_was_recorded_later_is_not_known_before() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table, UniqueConstraint
 
-from steelyard.adapters.sql.tables import APPEND_ONLY, entry, promotion, rollout_event
+from steelyard.adapters.sql.tables import APPEND_ONLY, entry, period, promotion, rollout_event
 
 CHAINED = (entry, rollout_event, promotion)
 
@@ -35,6 +35,19 @@ def sqlite_triggers() -> Iterator[str]:
             f"new.prev_hash <> coalesce((select hash from {table.name} where seq = new.seq - 1), "
             f"'{'0' * 64}')) begin select raise(abort, '{table.name} breaks its chain'); end"
         )
+    yield (
+        "create trigger period_no_replace before insert on period "
+        f"when exists (select 1 from period where {_same_key(period)}) "
+        "begin select raise(ignore); end"
+    )
+    yield (
+        f"create trigger period_closes_once before update on period when {_PERIOD_UNSOUND} "
+        "begin select raise(abort, 'a closed period never changes'); end"
+    )
+    yield (
+        "create trigger period_stays before delete on period "
+        "begin select raise(abort, 'a period never goes'); end"
+    )
     yield (
         "create trigger entry_sound before insert on entry when "
         f"{_ENTRY_UNSOUND} begin select raise(abort, 'entry is not sound'); end"
@@ -69,6 +82,19 @@ def postgresql_triggers() -> Iterator[str]:
             f"for each row execute function {table.name}_chain()"
         )
     yield (
+        "create function period_closes_once() returns trigger language plpgsql as $$ begin "
+        f"if {_PERIOD_UNSOUND} then raise exception 'a closed period never changes' "
+        "using errcode = '23000'; end if; return new; end $$"
+    )
+    yield (
+        "create trigger period_closes_once before update on period "
+        "for each row execute function period_closes_once()"
+    )
+    yield (
+        "create trigger period_stays before delete on period "
+        "for each row execute function steelyard_refuse()"
+    )
+    yield (
         "create function entry_sound() returns trigger language plpgsql as $$ begin "
         f"if {_ENTRY_UNSOUND} then raise exception 'entry is not sound' "
         "using errcode = '23000'; end if; return new; end $$"
@@ -82,11 +108,18 @@ def postgresql_triggers() -> Iterator[str]:
 _ENTRY_UNSOUND = (
     "(select count(*) from account where account_id in (new.debit_account, new.credit_account) "
     "and unit = new.unit) <> 2 "
-    "or (select status from period where period_id = new.period_id) <> 'open' "
+    "or not exists (select 1 from period p, batch b where p.period_id = new.period_id "
+    "and b.batch_id = new.batch_id and p.status <> 'closed' and new.period_end_us <= p.end_us "
+    "and (new.period_start_us >= p.start_us or b.kind = 'correction')) "
     "or (new.reverses_seq is not null and not exists (select 1 from entry o where "
     "o.seq = new.reverses_seq and o.reverses_seq is null and o.amount = new.amount and "
     "o.unit = new.unit and o.debit_account = new.credit_account and "
     "o.credit_account = new.debit_account))"
+)
+
+_PERIOD_UNSOUND = (
+    "old.status = 'closed' or (old.status = 'closing' and new.status = 'open') or "
+    "new.period_id <> old.period_id or new.start_us <> old.start_us or new.end_us <> old.end_us"
 )
 
 

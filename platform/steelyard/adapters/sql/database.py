@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from steelyard.domain.errors import Unavailable
 
@@ -37,7 +38,8 @@ def open_engine(url: str) -> Engine:
 def _sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-                   "recursive_triggers=ON", "busy_timeout=30000"):  # fmt: skip
+                   "recursive_triggers=ON", "busy_timeout=30000", "wal_autocheckpoint=8000",
+                   "cache_size=-65536"):  # fmt: skip
         connection.execute(f"pragma {pragma}")
 
 
@@ -47,9 +49,25 @@ def _sqlite_begin(connection: Connection) -> None:
 
 
 @contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        raise Unavailable(
+            f"The database {engine.url.render_as_string()} does not answer: {cause}.",
+            "What was measured waits in the spool; start the database again.",
+        ) from error
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One write transaction; on PostgreSQL, chains are serialised by an advisory lock."""
-    with engine.begin() as connection:
+    """One write transaction; on PostgreSQL, chains are serialised by an advisory lock.
+
+    Raises:
+        Unavailable: the database does not answer; nothing was written.
+    """
+    with _answering(engine), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
         yield connection
@@ -57,8 +75,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One consistent read that blocks no writer."""
-    with engine.connect().execution_options(steelyard_read=True) as connection:
+    """One consistent read that blocks no writer.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    with _answering(engine), engine.connect() as connection:
+        connection = connection.execution_options(steelyard_read=True)
         if connection.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
@@ -69,9 +92,9 @@ def migrate(engine: Engine) -> bool:
     """Bring the schema to this version's head; False when it is there already.
 
     Raises:
-        Unavailable: the database was written by a newer Steelyard.
+        Unavailable: the database was written by a newer Steelyard, or does not answer.
     """
-    with engine.connect() as connection:
+    with _answering(engine), engine.connect() as connection:
         current = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE}
         ).get_current_revision()

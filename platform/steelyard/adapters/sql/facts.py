@@ -2,19 +2,27 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select, union
+from sqlalchemy.exc import DataError, IntegrityError
 
 from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.appending import REVERSAL
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.notes import note_supply, note_usage
+from steelyard.adapters.sql.quarantine import keep_aside_clashes, keep_aside_future
 from steelyard.domain.audit import PredictionRecord
-from steelyard.domain.facts import Fact
+from steelyard.domain.cost import HOUR_US
+from steelyard.domain.errors import InvalidInput
+from steelyard.domain.facts import AHEAD_US, Fact, latest_us
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import (
+    Activity,
+    BootEnd,
+    LedgerPhase,
     Resource,
     ResourceEnd,
     RunAttempt,
@@ -29,6 +37,7 @@ KEYS: dict[type[Fact], tuple[Table, tuple[str, ...]]] = {
     Resource: (t.resource, ("resource_id",)),
     ResourceEnd: (t.resource_end, ("resource_id",)),
     RunAttempt: (t.run_attempt, ("run_id", "attempt")),
+    BootEnd: (t.boot_end, ("producer_id", "boot_id")),
     SupplyWindow: (t.supply_window, ("idem_key",)),
     UsageWindow: (t.usage_window, ("idem_key",)),
     PredictionRecord: (t.prediction, ("prediction_id",)),
@@ -48,13 +57,61 @@ class Ingested:
 class OpenWindow:
     """A supply window that is not in the ledger yet, with the usage inside it.
 
-    ``owners`` are all that the resource ever worked for, in this window or another.
+    ``owners`` are all that the resource ever worked for, in this window or another. ``late`` are
+    the keys of usage that arrived after the supply window did.
     """
 
     resource: Resource
     supply: SupplyWindow
     usages: tuple[UsageWindow, ...]
     owners: frozenset[Owner]
+    late: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """One day's usage of a version, or of a run without one, in one activity.
+
+    ``flop`` is None when no window knew its FLOPs; ``flop_windows`` of ``windows`` did.
+    """
+
+    model: str
+    version: int | None
+    run_id: str | None
+    day: int
+    phase: LedgerPhase
+    activity: Activity
+    windows: int
+    requests: int
+    errors: int
+    cache_hits: int
+    items: int
+    tokens_in: int
+    tokens_out: int
+    busy_ns: int
+    flop: int | None
+    flop_windows: int
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Windows received of windows expected, by the numbers that producers gave them.
+
+    ``open_boots`` of ``boots`` did not say their last number (they run, or were killed): what
+    they may have lost after their last window is not in ``expected``.
+    """
+
+    received: int
+    expected: int
+    boots: int
+    open_boots: int
+
+    @property
+    def share(self) -> float | None:
+        """Received / expected; None when nothing was expected."""
+        return self.received / self.expected if self.expected else None
 
 
 class FactStore:
@@ -64,12 +121,33 @@ class FactStore:
         self._engine = engine
 
     def ingest(self, facts: Iterable[Fact], now_us: int) -> Ingested:
-        """Store facts; repeating them changes nothing, other content under a key is kept aside."""
+        """Store facts; repeating them changes nothing, what cannot be believed is kept aside.
+
+        That is other content under a known key, and what lies more than a day in the future.
+
+        Raises:
+            InvalidInput: a fact cannot be stored (a window of an unknown resource, a number
+                beyond 64 bits); then nothing of the report is.
+        """
+        try:
+            return self._ingest(facts, now_us)
+        except (IntegrityError, DataError, OverflowError, TypeError) as error:
+            cause = str(getattr(error, "orig", error)).splitlines()[0]
+            raise InvalidInput(
+                f"A report does not fit the ledger: {cause}.",
+                hint="Nothing of it was stored; correct it and hand it in again.",
+            ) from error
+
+    def _ingest(self, facts: Iterable[Fact], now_us: int) -> Ingested:
         by_kind: dict[type[Fact], list[Fact]] = {}
+        future: list[Fact] = []
         for fact in facts:
-            by_kind.setdefault(type(fact), []).append(fact)
-        new = known = conflicts = 0
+            believed = latest_us(fact) <= now_us + AHEAD_US
+            (by_kind.setdefault(type(fact), []) if believed else future).append(fact)
+        new, known, conflicts = 0, 0, len(future)
+        supplied: set[tuple[str, int]] = set()
         with writing(self._engine) as connection:
+            keep_aside_future(connection, future, now_us)
             for kind in KEYS:  # resources first: windows refer to them
                 rows = [_row(fact, now_us) for fact in by_kind.get(kind, ())]
                 table, keys = KEYS[kind]
@@ -77,67 +155,72 @@ class FactStore:
                 new += len(inserted)
                 repeated = len(rows) - len(inserted)
                 # All rows, not only the skipped: two may share a key within one report.
-                clashes = _conflicts(connection, table, rows, now_us) if repeated else 0
+                clashes = keep_aside_clashes(connection, table, rows, now_us) if repeated else 0
                 conflicts += clashes
                 known += repeated - clashes
+                if kind is SupplyWindow:
+                    supplied = note_supply(connection, _first_of_each(rows, inserted))
+                elif kind is UsageWindow:
+                    note_usage(connection, _first_of_each(rows, inserted), supplied)
         return Ingested(new, known, conflicts)
 
     def unposted(self, limit: int = 2_000) -> list[OpenWindow]:
         """Supply windows without entries, oldest first, each with its usage windows."""
-        s, u, p = t.supply_window, t.usage_window, t.posted_window
+        s, w, p = t.supply_window, t.waiting_window, t.posted_window
         waiting = (
             select(s)
+            .join(w, w.c.idem_key == s.c.idem_key)
             .outerjoin(p, p.c.idem_key == s.c.idem_key)
             .where(p.c.idem_key.is_(None))
-            .order_by(s.c.window_start_us)
+            .order_by(w.c.window_start_us)
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            supplies = [_fact(SupplyWindow, r) for r in connection.execute(waiting).mappings()]
-            ids = sorted({w.resource_id for w in supplies})
-            resources = {
-                r["resource_id"]: _fact(Resource, r)
-                for r in connection.execute(
-                    select(t.resource).where(t.resource.c.resource_id.in_(ids))
-                ).mappings()
-            }
-            starts = [w.window_start_us for w in supplies]
-            inside = (
-                select(u)
-                .where(u.c.resource_id.in_(ids))
-                .where(u.c.window_start_us.between(min(starts, default=0), max(starts, default=0)))
+            return _opened(connection, waiting)
+
+    def late(self) -> list[tuple[str, int]]:
+        """Resources and starts of charged windows whose usage or owner came afterwards."""
+        late, s, w, p = t.late_usage, t.supply_window, t.waiting_window, t.posted_window
+        same = (s.c.resource_id == late.c.resource_id) & (
+            s.c.window_start_us == late.c.window_start_us
+        )
+        place = select(s.c.resource_id, s.c.window_start_us)
+        query = union(*(
+            source.join(p, p.c.idem_key == s.c.idem_key).where(_STANDS)
+            for source in (place.join(late, same), place.join(w, w.c.idem_key == s.c.idem_key))
+        ))  # fmt: skip
+        with reading(self._engine) as connection:
+            found = [(row[0], row[1]) for row in connection.execute(query)]
+        return sorted(found, key=lambda place: (place[1], place[0]))
+
+    def windows(self, resource_id: str, start_us: int, end_us: int) -> list[OpenWindow]:
+        """The charged windows of a resource that start in ``[start_us, end_us)``.
+
+        Those whose charge was taken back by a person are not charged.
+        """
+        s, p = t.supply_window, t.posted_window
+        query = (
+            select(s)
+            .join(p, p.c.idem_key == s.c.idem_key)
+            .where(
+                s.c.resource_id == resource_id,
+                s.c.window_start_us.between(start_us, end_us - 1),
+                _STANDS,
             )
-            usages = [_fact(UsageWindow, r) for r in connection.execute(inside).mappings()]
-            whose = select(u.c.resource_id, u.c.model, u.c.version, u.c.phase, u.c.run_id)
-            owners: dict[str, set[Owner]] = {}
-            for row in connection.execute(whose.where(u.c.resource_id.in_(ids)).distinct()):
-                owners.setdefault(row.resource_id, set()).add(Owner(*row[1:]))
-        grouped: dict[tuple[str, int], list[UsageWindow]] = {}
-        for usage in usages:
-            grouped.setdefault((usage.resource_id, usage.window_start_us), []).append(usage)
-        return [
-            OpenWindow(
-                resources[w.resource_id], w,
-                tuple(grouped.get((w.resource_id, w.window_start_us), ())),
-                frozenset(owners.get(w.resource_id, ())),
-            )
-            for w in supplies
-        ]  # fmt: skip
+            .order_by(s.c.window_start_us)
+        )
+        with reading(self._engine) as connection:
+            return _opened(connection, query)
 
     def silent_resources(self, before_us: int) -> list[tuple[Resource, int]]:
         """Resources that neither ended nor reported since ``before_us``, with their last moment."""
-        s, r, e = t.supply_window, t.resource, t.resource_end
-        last = (
-            select(s.c.resource_id, func.max(s.c.window_end_us).label("last_us"))
-            .group_by(s.c.resource_id)
-            .subquery()
-        )
-        moment = func.coalesce(last.c.last_us, r.c.started_us)
+        seen, r, e = t.resource_seen, t.resource, t.resource_end
+        moment = func.coalesce(seen.c.last_us, r.c.started_us)
         query = (
             select(r, moment.label("moment"))
-            .outerjoin(last, last.c.resource_id == r.c.resource_id)
+            .outerjoin(seen, seen.c.resource_id == r.c.resource_id)
             .outerjoin(e, e.c.resource_id == r.c.resource_id)
-            .where(e.c.resource_id.is_(None), moment < before_us)
+            .where(e.c.resource_id.is_(None), moment < before_us, r.c.kind != "reservation")
         )
         with reading(self._engine) as connection:
             return [
@@ -145,30 +228,75 @@ class FactStore:
                 for row in connection.execute(query).mappings()
             ]
 
-    def usage_sums(self, model: str) -> list[dict[str, Any]]:
-        """Usage of a model summed by version, run, phase and activity; FLOPs are exact.
-
-        ``flop`` is None when no window of the group knew its FLOPs.
-        """
-        u = t.usage_window
-        query = select(u).where(u.c.model == model)
-        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    def reservations(self) -> list[tuple[Resource, int | None]]:
+        """Reserved capacity with the moment it was given back; None while it is held."""
+        r, e = t.resource, t.resource_end
+        query = (
+            select(r, e.c.ended_us)
+            .outerjoin(e, e.c.resource_id == r.c.resource_id)
+            .where(r.c.kind == "reservation")
+            .order_by(r.c.resource_id)
+        )
         with reading(self._engine) as connection:
-            for row in connection.execute(query):
-                key = (row.version, row.run_id, row.phase, row.activity)
-                group = groups.setdefault(
-                    key,
-                    {"version": row.version, "run_id": row.run_id, "phase": row.phase,
-                     "activity": row.activity, "requests": 0, "errors": 0, "items": 0,
-                     "busy_ns": 0, "flop": None, "start_us": row.window_start_us, "end_us": 0},
-                )  # fmt: skip
-                for name in ("requests", "errors", "items", "busy_ns"):
-                    group[name] += getattr(row, name)
-                if row.flop is not None:
-                    group["flop"] = (group["flop"] or 0) + row.flop
-                group["start_us"] = min(group["start_us"], row.window_start_us)
-                group["end_us"] = max(group["end_us"], row.window_end_us)
-        return list(groups.values())
+            rows = connection.execute(query).mappings()
+            return [(_fact(Resource, row), row["ended_us"]) for row in rows]
+
+    def reserved_with(self, price_sku: str, hour_start_us: int) -> int:
+        """Device-microseconds that resources under a price reserved in windows of one hour."""
+        s, r = t.supply_window, t.resource
+        query = (
+            select(func.coalesce(func.sum(s.c.reserved_us), 0))
+            .join(r, r.c.resource_id == s.c.resource_id)
+            .where(
+                r.c.price_sku == price_sku,
+                s.c.window_start_us.between(hour_start_us, hour_start_us + HOUR_US - 1),
+            )
+        )
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def usage(
+        self, model: str | None = None, first_day: int | None = None, last_day: int | None = None
+    ) -> list[UsageDay]:
+        """Usage by day, version, run, phase and activity; FLOPs are exact."""
+        u = t.usage_day
+        query = select(u).order_by(u.c.model, u.c.version, u.c.day, u.c.phase, u.c.activity)
+        if model is not None:
+            query = query.where(u.c.model == model)
+        if first_day is not None:
+            query = query.where(u.c.day >= first_day)
+        if last_day is not None:
+            query = query.where(u.c.day <= last_day)
+        with reading(self._engine) as connection:
+            return [_usage_day(row) for row in connection.execute(query).mappings()]
+
+    def completeness(self, model: str | None = None) -> Completeness:
+        """How many windows arrived of those that producers numbered; all of one model if given.
+
+        A boot of which nothing but its end arrived counts too, except for a single model: nobody
+        knows what it worked for.
+        """
+        b, e = t.boot, t.boot_end
+        last = func.coalesce(e.c.last_seq, b.c.highest_seq)
+        query = select(
+            func.coalesce(func.sum(b.c.received), 0), func.coalesce(func.sum(last), 0),
+            func.count(), func.count(e.c.boot_id),
+        ).outerjoin(
+            e, (e.c.producer_id == b.c.producer_id) & (e.c.boot_id == b.c.boot_id)
+        )  # fmt: skip
+        if model is not None:
+            query = query.where(b.c.model == model)
+        with reading(self._engine) as connection:
+            received, expected, boots, ended = connection.execute(query).one()
+            lost = []
+            if model is None:
+                unheard = select(e.c.last_seq).where(~exists().where(
+                    (b.c.producer_id == e.c.producer_id) & (b.c.boot_id == e.c.boot_id)
+                ))  # fmt: skip
+                lost = list(connection.execute(unheard).scalars())
+        return Completeness(
+            int(received), int(expected) + sum(lost), boots + len(lost), boots - ended
+        )  # fmt: skip
 
     def conflicts(self) -> int:
         """How many rows were refused because their key is taken by other content."""
@@ -177,10 +305,64 @@ class FactStore:
             return count.scalar_one()
 
 
+_TAKEN = t.batch.alias("taken")
+_STANDS = ~exists().where(
+    _TAKEN.c.subject == t.posted_window.c.batch_id, _TAKEN.c.method_id == REVERSAL
+)
+"""A posted window whose charge nobody took back."""
+
+
+def _first_of_each(
+    rows: Sequence[Mapping[str, Any]], inserted: set[tuple[Any, ...]]
+) -> list[Mapping[str, Any]]:
+    """The rows that were inserted: of several with one key, the first."""
+    firsts: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        if (row["idem_key"],) in inserted:
+            firsts.setdefault(row["idem_key"], row)
+    return list(firsts.values())
+
+
+def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
+    u, o, late = t.usage_window, t.resource_owner, t.late_usage
+    supplies = [_fact(SupplyWindow, row) for row in connection.execute(supply_query).mappings()]
+    ids = sorted({w.resource_id for w in supplies})
+    starts = [w.window_start_us for w in supplies]
+    resources = {
+        row["resource_id"]: _fact(Resource, row)
+        for row in connection.execute(
+            select(t.resource).where(t.resource.c.resource_id.in_(ids))
+        ).mappings()
+    }
+    inside = select(u).where(
+        u.c.resource_id.in_(ids),
+        u.c.window_start_us.between(min(starts, default=0), max(starts, default=0)),
+    )
+    usages: dict[tuple[str, int], list[UsageWindow]] = {}
+    for row in connection.execute(inside).mappings():
+        usage = _fact(UsageWindow, row)
+        usages.setdefault((usage.resource_id, usage.window_start_us), []).append(usage)
+    owners: dict[str, set[Owner]] = {}
+    for one in connection.execute(select(o).where(o.c.resource_id.in_(ids))):
+        owner = Owner(one.model, one.version or None, one.phase, one.run_id or None)
+        owners.setdefault(one.resource_id, set()).add(owner)
+    lates = set(connection.execute(
+        select(late.c.idem_key).where(late.c.resource_id.in_(ids))
+    ).scalars())  # fmt: skip
+    found = []
+    for supply in supplies:
+        mine = tuple(usages.get((supply.resource_id, supply.window_start_us), ()))
+        late_ones = tuple(one.idem_key for one in mine if one.idem_key in lates)
+        whose = frozenset(owners.get(supply.resource_id, ()))
+        found.append(OpenWindow(resources[supply.resource_id], supply, mine, whose, late_ones))
+    return found
+
+
 def _row(fact: Fact, now_us: int) -> dict[str, Any]:
-    row: dict[str, Any] = asdict(fact)
+    # Facts are flat: no need of asdict, which copies deeply.
+    row: dict[str, Any] = {name: getattr(fact, name) for name in fact.__dataclass_fields__}
     if isinstance(fact, SupplyWindow | UsageWindow):
-        row |= {"idem_key": fact.idem_key, "content_sha256": digest(asdict(fact)),
+        row |= {"idem_key": fact.idem_key, "content_sha256": digest(row),
                 "received_us": now_us}  # fmt: skip
     if isinstance(fact, PredictionRecord):
         row["classes"] = None if fact.classes is None else json.dumps(fact.classes)
@@ -189,37 +371,14 @@ def _row(fact: Fact, now_us: int) -> dict[str, Any]:
     return row
 
 
+def _usage_day(row: RowMapping) -> UsageDay:
+    values = {name: row[name] for name in UsageDay.__dataclass_fields__}
+    return UsageDay(**values | {
+        "version": row["version"] or None, "run_id": row["run_id"] or None,
+        "flop": row["flop"] if row["flop_windows"] else None,
+    })  # fmt: skip
+
+
 def _fact(kind: type[F], row: RowMapping) -> F:
     names = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return kind(**{name: row[name] for name in names})
-
-
-def _conflicts(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], now_us: int
-) -> int:
-    windows = [row for row in rows if "content_sha256" in row]
-    if not windows:
-        return 0
-    keys = [row["idem_key"] for row in windows]
-    known = select(table.c.idem_key, table.c.content_sha256).where(table.c.idem_key.in_(keys))
-    stored = {row.idem_key: row.content_sha256 for row in connection.execute(known)}
-    clashes = [row for row in windows if stored.get(row["idem_key"]) != row["content_sha256"]]
-    insert_new(
-        connection,
-        t.usage_conflict,
-        [
-            {
-                "conflict_id": sha256(
-                    f"{r['idem_key']}|{r['content_sha256']}".encode()
-                ).hexdigest(),
-                "idem_key": r["idem_key"],
-                "stored_sha256": stored.get(r["idem_key"], ""),
-                "received_sha256": r["content_sha256"],
-                "payload": json.dumps(dict(r)),
-                "received_us": now_us,
-            }
-            for r in clashes
-        ],
-        ("conflict_id",),
-    )
-    return len(clashes)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500
-"""Rows a statement: SQLite takes 32,766 bound values."""
+"""Keys in one look-up: SQLite takes 32,766 bound values a statement."""
 
 
 def insert_new(
@@ -15,10 +15,8 @@ def insert_new(
 ) -> set[tuple[Any, ...]]:
     """``INSERT … ON CONFLICT DO NOTHING``; the keys of the rows that were really inserted."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    inserted: set[tuple[Any, ...]] = set()
+    if not rows:
+        return set()
     columns = [table.c[key] for key in keys]
-    for start in range(0, len(rows), CHUNK):
-        chunk = [dict(row) for row in rows[start : start + CHUNK]]
-        statement = dialect.insert(table).values(chunk).on_conflict_do_nothing().returning(*columns)
-        inserted |= {tuple(row) for row in connection.execute(statement)}
-    return inserted
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(*columns)
+    return {tuple(row) for row in connection.execute(statement, list(rows))}

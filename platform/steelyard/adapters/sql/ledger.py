@@ -1,33 +1,43 @@
-"""The store of entries: posting batches onto the chain, balances, and the check of the chain."""
+"""The store of entries: posting onto the chain, balances, and the check of the chain."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import ColumnElement, Engine, Row, case, func, select
 
 from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.appending import (
+    REVERSAL,
+    AccountIds,
+    Appender,
+    account,
+    stored_transfers,
+)
+from steelyard.adapters.sql.checking import entry_dict, entry_query, find_break
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
-from steelyard.domain.hash_chain import GENESIS, Break, first_break, link
+from steelyard.adapters.sql.rollups import DAY_US, rebuild
+from steelyard.domain.hash_chain import Break
 from steelyard.domain.ledger import (
     Account,
-    Batch,
-    content_sha256,
-    entry_key,
-    hashed_row,
-    period_of,
+    Posting,
+    Transfer,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Debits − credits of one account in one unit, over everything posted."""
+    """Debits − credits of one account in one unit, over everything posted.
+
+    ``tiers`` splits amounts of energy, and what follows from them, by how they were found.
+    """
 
     account: Account
     unit: str
     amount: int
+    tiers: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,73 +48,139 @@ class Head:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch as it is in the books, and whether a later one took it back."""
+
+    batch_id: str
+    kind: str
+    method_id: str
+    subject: str
+    period_start_us: int
+    period_end_us: int
+    reason: str
+    reversed: bool
+
+
 class LedgerStore:
     """Entries in SQL. Every method is one transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._accounts: AccountIds = {}
 
-    def post(self, batch: Batch, now_us: int, windows: Sequence[str] = ()) -> int:
-        """Append a batch and mark the supply windows it came from.
+    def post(self, postings: Sequence[Posting], now_us: int) -> int:
+        """Append what of these is not void; the number of entries.
 
-        Returns the number of entries: 0, and nothing is written, when the batch or one of the
-        windows was posted before, maybe by another process a moment ago. Raises IntegrityError,
-        and writes nothing, when a trigger finds an entry unsound.
+        Raises IntegrityError, and writes nothing, when a trigger finds an entry unsound.
         """
-        with suppress(_AlreadyPostedError), writing(self._engine) as connection:
-            if not insert_new(connection, t.batch, [_batch_row(batch, now_us)], ("batch_id",)):
-                raise _AlreadyPostedError
-            rows = list(_chained(connection, batch, now_us))
-            if rows:
-                connection.execute(insert(t.entry), rows)
-            marks = [{"idem_key": key, "batch_id": batch.batch_id} for key in windows]
-            if len(insert_new(connection, t.posted_window, marks, ("idem_key",))) != len(marks):
-                raise _AlreadyPostedError
-            return len(rows)
-        return 0
+        with writing(self._engine) as connection:
+            appender = Appender(connection, now_us, self._accounts)
+            appender.add(postings)
+            entries = appender.write()
+        self._accounts |= appender.new_accounts
+        return entries
 
-    def revision(self, kind: str, method_id: str, subject: str) -> int:
-        """How many batches of this kind the subject has; the next one takes this number."""
-        b = t.batch
-        query = select(func.count()).where(
-            b.c.kind == kind, b.c.method_id == method_id, b.c.subject == subject
+    def batches(self, subject: str) -> list[StoredBatch]:
+        """The batches about a subject, oldest first."""
+        return self._batches(t.batch.c.subject == subject)
+
+    def batch(self, batch_id: str) -> StoredBatch | None:
+        """One batch; None when there is no such batch."""
+        return next(iter(self._batches(t.batch.c.batch_id == batch_id)), None)
+
+    def batches_between(self, method_id: str, start_us: int, end_us: int) -> list[StoredBatch]:
+        """Batches of one method whose charge starts in ``[start_us, end_us)``, by time."""
+        b = t.batch.c
+        return self._batches(
+            (b.method_id == method_id) & b.period_start_us.between(start_us, end_us - 1)
         )
+
+    def newest_charge(self, subject_prefix: str, method_id: str) -> int | None:
+        """When the newest charge of a method about subjects with this prefix starts."""
+        b = t.batch
+        query = select(func.max(b.c.period_start_us)).where(
+            b.c.method_id == method_id, b.c.subject.startswith(subject_prefix, autoescape=True)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar()
+
+    def _batches(self, condition: Any) -> list[StoredBatch]:
+        b, taken = t.batch, t.batch.alias("taken")
+        query = (
+            select(b, taken.c.batch_id.is_not(None).label("reversed"))
+            .outerjoin(
+                taken, (taken.c.subject == b.c.batch_id) & (taken.c.method_id == REVERSAL)
+            )
+            .where(condition)
+            .order_by(b.c.period_start_us, b.c.revision)
+        )  # fmt: skip
+        names = StoredBatch.__dataclass_fields__
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).mappings()
+            return [
+                StoredBatch(
+                    **{name: row[name] for name in names} | {"reversed": bool(row["reversed"])}
+                )
+                for row in rows
+            ]
+
+    def transfers(self, batch_id: str) -> list[Transfer]:
+        """The entries of a batch, in order."""
+        with reading(self._engine) as connection:
+            return [transfer for _, transfer in stored_transfers(connection, batch_id)]
+
+    def revision(self, method_id: str, subject: str) -> int:
+        """How many batches of this method the subject has; the next one takes this number."""
+        b = t.batch
+        query = select(func.count()).where(b.c.method_id == method_id, b.c.subject == subject)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one()
 
     def balances(self, model: str | None = None) -> list[Balance]:
         """Balances per account and unit; all of one model when given."""
-        a, e = t.account, t.entry
-        debits = _sums(e.c.debit_account)
-        credits = _sums(e.c.credit_account)
+        a, b = t.account, t.balance
         query = (
-            select(
-                a, func.coalesce(debits.c.total, 0) - func.coalesce(credits.c.total, 0)
-            )
-            .outerjoin(debits, debits.c.account_id == a.c.account_id)
-            .outerjoin(credits, credits.c.account_id == a.c.account_id)
-            .order_by(a.c.path, a.c.unit)
-        )  # fmt: skip
+            select(a, b.c.tier, b.c.amount)
+            .outerjoin(b, b.c.account_id == a.c.account_id)
+            .order_by(a.c.path, a.c.unit, b.c.tier)
+        )
         if model is not None:
             query = query.where(a.c.model == model)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [Balance(_account(row), row.unit, int(row[-1])) for row in rows]
+        grouped: dict[int, list[Row[Any]]] = {}
+        for row in rows:
+            grouped.setdefault(row.account_id, []).append(row)
+        return [_balance(group) for group in grouped.values()]
 
     def movements(self, model: str, unit: str) -> list[tuple[int, str, str, int]]:
-        """What was charged to a model over time: (charge end, phase, role, amount), in order."""
-        a, e = t.account, t.entry
-        sides = []
-        for column, sign in ((e.c.debit_account, 1), (e.c.credit_account, -1)):
-            query = (
-                select(e.c.period_end_us, a.c.phase, a.c.role, sign * e.c.amount)
-                .join(a, a.c.account_id == column)
-                .where(a.c.model == model, e.c.unit == unit)
-            )
-            sides.append(query)
+        """What was charged to a model over time: (charge end, phase, role, amount), in order.
+
+        By day; by charge as long as everything happened within two days.
+        """
+        a, r, e = t.account, t.rollup_day, t.entry
+        mine = (a.c.model == model) & (a.c.unit == unit)
+        joined = r.join(a, a.c.account_id == r.c.account_id)
         with reading(self._engine) as connection:
-            rows = [row for query in sides for row in connection.execute(query)]
-        return sorted((row[0], row[1], row[2], int(row[3])) for row in rows)
+            span = select(func.min(r.c.day), func.max(r.c.day)).select_from(joined).where(mine)
+            first, last = connection.execute(span).one()
+            if first is None:
+                return []
+            end_us: ColumnElement[Any] = e.c.period_end_us
+            sign = case((e.c.debit_account == a.c.account_id, 1), else_=-1)
+            amount: ColumnElement[Any] = sign * e.c.amount
+            source = e.join(a, a.c.account_id.in_((e.c.debit_account, e.c.credit_account)))
+            if last - first > 1:
+                end_us, amount, source = (r.c.day + 1) * DAY_US, r.c.amount, joined
+            query = (
+                select(end_us.label("end_us"), a.c.phase, a.c.role, func.sum(amount))
+                .select_from(source)
+                .where(mine)
+                .group_by(end_us, a.c.phase, a.c.role)
+                .order_by(end_us, a.c.phase, a.c.role)
+            )
+            return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
 
     def head(self) -> Head | None:
         """The newest entry; None in an empty ledger."""
@@ -115,21 +191,36 @@ class LedgerStore:
         return Head(row.seq, row.hash) if row else None
 
     def first_break(self) -> Break | None:
-        """Recompute every hash; the first entry that does not hold, or None."""
-        with (
-            reading(self._engine) as connection,
-            connection.execution_options(yield_per=2_000).execute(_entry_query()) as rows,
-        ):
-            return first_break(
-                (hashed_row(row), row["prev_hash"], row["hash"])
-                for row in map(_entry_dict, rows.mappings())
-            )
+        """Recompute everything that is derived; the first entry that does not hold, or None.
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """All entries with account paths, in order, for export."""
+        See ``checking``: what the hashes cover, and what is compared with it.
+        """
         with reading(self._engine) as connection:
-            for row in connection.execute(_entry_query()).mappings():
-                yield _entry_dict(row)
+            return find_break(connection)
+
+    def publish_head(self, now_us: int) -> None:
+        """Note the newest entry once a day, for whoever compares chains later."""
+        day = datetime.fromtimestamp(now_us / 1e6, UTC).date().isoformat()
+        head = self.head()
+        if head is None:
+            return
+        row = {"day": day, "seq": head.seq, "hash": head.hash, "recorded_us": now_us,
+               "published_to": "ledger"}  # fmt: skip
+        with writing(self._engine) as connection:
+            insert_new(connection, t.chain_head, [row], ("day",))
+
+    def rebuild(self) -> None:
+        """Make the sums that reports read anew from entries and windows."""
+        with writing(self._engine) as connection:
+            rebuild(connection)
+
+    def entries(self, since_seq: int = 1) -> Iterator[dict[str, Any]]:
+        """Entries with account paths, in order, for export."""
+        with reading(self._engine) as connection:
+            query = entry_query().where(t.entry.c.seq >= since_seq)
+            # Closed with the generator, also when the reader stops half-way.
+            with connection.execute(query, execution_options={"yield_per": 2_000}) as rows:
+                yield from map(entry_dict, rows.mappings())
 
     def batch_of_window(self, resource_id: str, at_us: int) -> str | None:
         """The batch that charged a resource's window around a moment, if it was posted."""
@@ -148,96 +239,8 @@ class LedgerStore:
             return connection.execute(query).scalar()
 
 
-class _AlreadyPostedError(Exception):
-    """Another poster took the batch or one of its windows; the transaction is rolled back."""
-
-
-def _sums(column: Any) -> Any:
-    return (
-        select(column.label("account_id"), func.sum(t.entry.c.amount).label("total"))
-        .group_by(column)
-        .subquery()
-    )
-
-
-def _account(row: Any) -> Account:
-    return Account(row.path, row.role, row.phase, row.model, row.version, row.activity, row.run_id)
-
-
-def _batch_row(batch: Batch, now_us: int) -> dict[str, Any]:
-    row = {c.name: getattr(batch, c.name, None) for c in t.batch.columns}
-    return {**row, "created_us": now_us}
-
-
-def _chained(connection: Connection, batch: Batch, now_us: int) -> Iterator[dict[str, Any]]:
-    last = connection.execute(
-        select(t.entry.c.seq, t.entry.c.hash).order_by(t.entry.c.seq.desc()).limit(1)
-    ).one_or_none()
-    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
-    period_id, start, end = period_of(now_us)
-    insert_new(connection, t.period, [{"period_id": period_id, "start_us": start, "end_us": end,
-                                       "status": "open"}], ("period_id",))  # fmt: skip
-    accounts = _account_ids(connection, batch)
-    for line, transfer in enumerate(batch.transfers, start=1):
-        seq += 1
-        row: dict[str, Any] = {
-            "seq": seq, "batch_id": batch.batch_id, "batch_sha256": batch.batch_sha256,
-            "idem_key": entry_key(batch.batch_id, line), "unit": transfer.unit,
-            "amount": transfer.amount, "debit": transfer.debit.path,
-            "credit": transfer.credit.path, "period_id": period_id,
-            "period_start_us": batch.period_start_us, "period_end_us": batch.period_end_us,
-            "recorded_us": now_us, "price_id": transfer.price_id,
-            "coef_ids": list(transfer.coef_ids), "reverses_seq": None,
-        }  # fmt: skip
-        hashed = hashed_row(row)
-        row["content_sha256"] = content_sha256(row)
-        row["prev_hash"], row["hash"] = previous, link(previous, hashed)
-        previous = row["hash"]
-        row["debit_account"] = accounts[transfer.debit.path, transfer.unit]
-        row["credit_account"] = accounts[transfer.credit.path, transfer.unit]
-        row["coef_ids"] = ",".join(transfer.coef_ids)
-        yield {c.name: row[c.name] for c in t.entry.columns}
-
-
-def _account_ids(connection: Connection, batch: Batch) -> dict[tuple[str, str], int]:
-    wanted = {
-        (account.path, transfer.unit): account
-        for transfer in batch.transfers
-        for account in (transfer.debit, transfer.credit)
-    }
-    a = t.account
-    query = select(a.c.path, a.c.unit, a.c.account_id).where(
-        a.c.path.in_({path for path, _ in wanted})
-    )
-    known = {(r.path, r.unit): r.account_id for r in connection.execute(query)}
-    next_id = (connection.execute(select(func.max(a.c.account_id))).scalar() or 0) + 1
-    rows = []
-    for (path, unit), account in wanted.items():
-        if (path, unit) in known:
-            continue
-        known[path, unit] = next_id
-        rows.append({"account_id": next_id, "path": path, "unit": unit, "role": account.role,
-                     "phase": account.phase, "model": account.model, "version": account.version,
-                     "activity": account.activity, "run_id": account.run_id})  # fmt: skip
-        next_id += 1
-    if rows:
-        connection.execute(insert(a), rows)
-    return known
-
-
-def _entry_query() -> Any:
-    e, b = t.entry, t.batch
-    debit, credit = t.account.alias("debit_side"), t.account.alias("credit_side")
-    return (
-        select(e, b.c.batch_sha256, debit.c.path.label("debit"), credit.c.path.label("credit"))
-        .join(b, b.c.batch_id == e.c.batch_id)
-        .join(debit, debit.c.account_id == e.c.debit_account)
-        .join(credit, credit.c.account_id == e.c.credit_account)
-        .order_by(e.c.seq)
-    )
-
-
-def _entry_dict(row: Any) -> dict[str, Any]:
-    found = dict(row)
-    found["coef_ids"] = found["coef_ids"].split(",") if found["coef_ids"] else []
-    return found
+def _balance(rows: "Sequence[Row[Any]]") -> Balance:
+    first = rows[0]
+    amounts = [(row.tier, int(row.amount)) for row in rows if row.amount]
+    tiers = tuple((tier, amount) for tier, amount in amounts if tier)
+    return Balance(account(first), first.unit, sum(amount for _, amount in amounts), tiers)

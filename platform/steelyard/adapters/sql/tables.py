@@ -72,12 +72,16 @@ price = _table(
     "price",
     Column("price_id", Text, primary_key=True),
     _text("sku"),
+    _text("kind"),
     _text("currency"),
+    _text("unit"),
     _int("price_nano"),
     _int("valid_from_us"),
     _int("recorded_us"),
     _text("source"),
     CheckConstraint("price_nano >= 0", name="not_negative"),
+    CheckConstraint("kind in ('on_demand', 'spot', 'reserved', 'internal')", name="kind"),
+    Index("ix_price_sku", "sku", "valid_from_us", "recorded_us"),
 )
 
 coefficient = _table(
@@ -94,6 +98,7 @@ coefficient = _table(
     _text("licence"),
     _int("valid_from_us"),
     _int("recorded_us"),
+    Index("ix_coefficient_key", "kind", "key", "valid_from_us", "recorded_us"),
 )
 
 model_version = _table(
@@ -146,6 +151,7 @@ supply_window = _table(
     _int("cpu_us", null=True),
     _int("energy_mj", null=True),
     _text("energy_method"),
+    _text("energy_boundary", null=True),
     UniqueConstraint("resource_id", "window_start_us"),
     UniqueConstraint("producer_id", "boot_id", "seq"),
     CheckConstraint("window_end_us > window_start_us", name="ordered"),
@@ -163,7 +169,10 @@ usage_window = _table(
     _int("attempt", null=True),
     _int("requests"),
     _int("errors"),
+    _int("cache_hits"),
     _int("items"),
+    _int("tokens_in"),
+    _int("tokens_out"),
     _int("busy_ns"),
     Column("flop", ExactInt, nullable=True),
     UniqueConstraint("producer_id", "boot_id", "seq"),
@@ -171,6 +180,45 @@ usage_window = _table(
     Index("ix_usage_window_resource_id_start", "resource_id", "window_start_us"),
     Index("ix_usage_window_model_version_start", "model", "version", "window_start_us"),
     Index("ix_usage_window_run_id", "run_id"),
+)
+
+boot_end = _table(
+    "boot_end",
+    _text("producer_id"),
+    _text("boot_id"),
+    _int("last_seq"),
+    _int("ended_us"),
+    PrimaryKeyConstraint("producer_id", "boot_id"),
+)
+
+waiting_window = _table(
+    "waiting_window",
+    Column("idem_key", Text, ForeignKey("supply_window.idem_key"), primary_key=True),
+    _int("window_start_us"),
+    Index("ix_waiting_window_start", "window_start_us"),
+)
+
+resource_seen = _table(
+    "resource_seen",
+    Column("resource_id", Text, ForeignKey("resource.resource_id"), primary_key=True),
+    _int("last_us"),
+)
+
+resource_owner = _table(
+    "resource_owner",
+    Column("resource_id", Text, ForeignKey("resource.resource_id"), nullable=False),
+    _text("model"),
+    _int("version"),
+    _text("phase"),
+    _text("run_id"),
+    PrimaryKeyConstraint("resource_id", "model", "version", "phase", "run_id"),
+)
+
+late_usage = _table(
+    "late_usage",
+    Column("idem_key", Text, ForeignKey("usage_window.idem_key"), primary_key=True),
+    _text("resource_id"),
+    _int("window_start_us"),
 )
 
 usage_conflict = _table(
@@ -204,6 +252,10 @@ period = _table(
     _int("start_us"),
     _int("end_us"),
     _text("status"),
+    _int("closed_us", null=True),
+    _text("closed_by", null=True),
+    _int("closing_seq", null=True),
+    _text("totals", null=True),
     CheckConstraint("status in ('open', 'closing', 'closed')", name="status"),
 )
 
@@ -222,6 +274,7 @@ batch = _table(
     _text("created_by"),
     _int("created_us"),
     _text("reason"),
+    Index("ix_batch_subject", "subject", "kind"),
 )
 
 posted_window = _table(
@@ -233,6 +286,7 @@ posted_window = _table(
 entry = _table(
     "entry",
     Column("seq", Int, primary_key=True, autoincrement=False),
+    _int("v"),
     Column("batch_id", Text, ForeignKey("batch.batch_id"), nullable=False),
     _text("idem_key"),
     _text("content_sha256"),
@@ -246,11 +300,11 @@ entry = _table(
     _int("recorded_us"),
     _text("price_id", null=True),
     _text("coef_ids"),
+    _text("tier", null=True),
     _int("reverses_seq", null=True),
     _text("prev_hash"),
     _text("hash"),
     UniqueConstraint("idem_key"),
-    UniqueConstraint("hash"),
     UniqueConstraint("reverses_seq"),
     CheckConstraint("amount > 0", name="positive"),
     CheckConstraint("debit_account <> credit_account", name="two_accounts"),
@@ -258,6 +312,95 @@ entry = _table(
     Index("ix_entry_debit_start", "debit_account", "period_start_us"),
     Index("ix_entry_credit_start", "credit_account", "period_start_us"),
     Index("ix_entry_batch_id", "batch_id"),
+    Index("ix_entry_period_id", "period_id"),
+)
+
+chain_head = _table(
+    "chain_head",
+    Column("day", Text, primary_key=True),
+    _int("seq"),
+    _text("hash"),
+    _int("recorded_us"),
+    _text("published_to"),
+)
+
+balance = _table(
+    "balance",
+    Column("account_id", Int, ForeignKey("account.account_id"), nullable=False),
+    _text("tier"),
+    _int("amount"),
+    PrimaryKeyConstraint("account_id", "tier"),
+)
+
+rollup_day = _table(
+    "rollup_day",
+    Column("account_id", Int, ForeignKey("account.account_id"), nullable=False),
+    _int("day"),
+    _text("tier"),
+    _int("amount"),
+    PrimaryKeyConstraint("account_id", "day", "tier"),
+    Index("ix_rollup_day_day", "day"),
+)
+
+usage_day = _table(
+    "usage_day",
+    _text("model"),
+    _int("version"),
+    _int("day"),
+    _text("phase"),
+    _text("activity"),
+    _text("run_id"),
+    _int("windows"),
+    _int("requests"),
+    _int("errors"),
+    _int("cache_hits"),
+    _int("items"),
+    _int("tokens_in"),
+    _int("tokens_out"),
+    _int("busy_ns"),
+    Column("flop", ExactInt, nullable=False),
+    _int("flop_windows"),
+    _int("start_us"),
+    _int("end_us"),
+    PrimaryKeyConstraint("model", "version", "day", "phase", "activity", "run_id"),
+)
+
+boot = _table(
+    "boot",
+    _text("producer_id"),
+    _text("boot_id"),
+    _text("model", null=True),
+    _int("received"),
+    _int("highest_seq"),
+    _int("start_us"),
+    _int("end_us"),
+    PrimaryKeyConstraint("producer_id", "boot_id"),
+    Index("ix_boot_model", "model"),
+)
+
+ownership = _table(
+    "ownership",
+    _text("model"),
+    _text("team"),
+    _int("valid_from_us"),
+    _int("recorded_us"),
+    PrimaryKeyConstraint("model", "valid_from_us", "recorded_us"),
+)
+
+budget = _table(
+    "budget",
+    Column("budget_id", Text, primary_key=True),
+    _text("scope_kind"),
+    _text("scope"),
+    _text("measure"),
+    _text("horizon"),
+    _int("amount"),
+    _int("warn_bp"),
+    _text("created_by"),
+    _int("recorded_us"),
+    CheckConstraint("scope_kind in ('model', 'team')", name="scope_kind"),
+    CheckConstraint("amount > 0", name="positive"),
+    Index("ix_budget_scope", "scope_kind", "scope", "measure", "horizon"),
 )
 
 prediction = _table(
@@ -413,7 +556,7 @@ lease = _table(
 
 APPEND_ONLY = (
     resource, resource_end, price, coefficient, model_version, run_attempt, supply_window,
-    usage_window, usage_conflict, batch, posted_window, entry, prediction, label, rollout_event,
-    traffic_intent, traffic_confirmation, observation, promotion,
+    usage_window, boot_end, usage_conflict, account, batch, entry, chain_head, ownership, budget,
+    prediction, label, rollout_event, traffic_intent, traffic_confirmation, observation, promotion,
 )  # fmt: skip
 """Facts: rows that never change and never go."""

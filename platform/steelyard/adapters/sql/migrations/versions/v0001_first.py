@@ -59,6 +59,58 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_batch")),
         sqlite_strict=True,
     )
+    op.create_index("ix_batch_subject", "batch", ["subject", "kind"], unique=False)
+    op.create_table(
+        "boot",
+        sa.Column("producer_id", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("received", Int, nullable=False),
+        sa.Column("highest_seq", Int, nullable=False),
+        sa.Column("start_us", Int, nullable=False),
+        sa.Column("end_us", Int, nullable=False),
+        sa.PrimaryKeyConstraint("producer_id", "boot_id", name=op.f("pk_boot")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_boot_model", "boot", ["model"], unique=False)
+    op.create_table(
+        "boot_end",
+        sa.Column("producer_id", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("last_seq", Int, nullable=False),
+        sa.Column("ended_us", Int, nullable=False),
+        sa.PrimaryKeyConstraint("producer_id", "boot_id", name=op.f("pk_boot_end")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "budget",
+        sa.Column("budget_id", sa.Text(), nullable=False),
+        sa.Column("scope_kind", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("horizon", sa.Text(), nullable=False),
+        sa.Column("amount", Int, nullable=False),
+        sa.Column("warn_bp", Int, nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("recorded_us", Int, nullable=False),
+        sa.CheckConstraint("scope_kind in ('model', 'team')", name=op.f("ck_budget_scope_kind")),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_budget_positive")),
+        sa.PrimaryKeyConstraint("budget_id", name=op.f("pk_budget")),
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_budget_scope", "budget", ["scope_kind", "scope", "measure", "horizon"], unique=False
+    )
+    op.create_table(
+        "chain_head",
+        sa.Column("day", sa.Text(), nullable=False),
+        sa.Column("seq", Int, nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("recorded_us", Int, nullable=False),
+        sa.Column("published_to", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_chain_head")),
+        sqlite_strict=True,
+    )
     op.create_table(
         "coefficient",
         sa.Column("coef_id", sa.Text(), nullable=False),
@@ -75,6 +127,12 @@ def upgrade() -> None:
         sa.Column("recorded_us", Int, nullable=False),
         sa.PrimaryKeyConstraint("coef_id", name=op.f("pk_coefficient")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_coefficient_key",
+        "coefficient",
+        ["kind", "key", "valid_from_us", "recorded_us"],
+        unique=False,
     )
     op.create_table(
         "label",
@@ -128,11 +186,24 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "ownership",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("team", sa.Text(), nullable=False),
+        sa.Column("valid_from_us", Int, nullable=False),
+        sa.Column("recorded_us", Int, nullable=False),
+        sa.PrimaryKeyConstraint("model", "valid_from_us", "recorded_us", name=op.f("pk_ownership")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "period",
         sa.Column("period_id", sa.Text(), nullable=False),
         sa.Column("start_us", Int, nullable=False),
         sa.Column("end_us", Int, nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("closed_us", Int, nullable=True),
+        sa.Column("closed_by", sa.Text(), nullable=True),
+        sa.Column("closing_seq", Int, nullable=True),
+        sa.Column("totals", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status in ('open', 'closing', 'closed')", name=op.f("ck_period_status")
         ),
@@ -171,15 +242,21 @@ def upgrade() -> None:
         "price",
         sa.Column("price_id", sa.Text(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("price_nano", Int, nullable=False),
         sa.Column("valid_from_us", Int, nullable=False),
         sa.Column("recorded_us", Int, nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.CheckConstraint(
+            "kind in ('on_demand', 'spot', 'reserved', 'internal')", name=op.f("ck_price_kind")
+        ),
         sa.CheckConstraint("price_nano >= 0", name=op.f("ck_price_not_negative")),
         sa.PrimaryKeyConstraint("price_id", name=op.f("pk_price")),
         sqlite_strict=True,
     )
+    op.create_index("ix_price_sku", "price", ["sku", "valid_from_us", "recorded_us"], unique=False)
     op.create_table(
         "promotion",
         sa.Column("seq", Int, autoincrement=False, nullable=False),
@@ -319,8 +396,45 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "usage_day",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("version", Int, nullable=False),
+        sa.Column("day", Int, nullable=False),
+        sa.Column("phase", sa.Text(), nullable=False),
+        sa.Column("activity", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("windows", Int, nullable=False),
+        sa.Column("requests", Int, nullable=False),
+        sa.Column("errors", Int, nullable=False),
+        sa.Column("cache_hits", Int, nullable=False),
+        sa.Column("items", Int, nullable=False),
+        sa.Column("tokens_in", Int, nullable=False),
+        sa.Column("tokens_out", Int, nullable=False),
+        sa.Column("busy_ns", Int, nullable=False),
+        sa.Column("flop", ExactInt(precision=40, scale=0), nullable=False),
+        sa.Column("flop_windows", Int, nullable=False),
+        sa.Column("start_us", Int, nullable=False),
+        sa.Column("end_us", Int, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "model", "version", "day", "phase", "activity", "run_id", name=op.f("pk_usage_day")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "balance",
+        sa.Column("account_id", Int, nullable=False),
+        sa.Column("tier", sa.Text(), nullable=False),
+        sa.Column("amount", Int, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.account_id"], name=op.f("fk_balance_account_id")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "tier", name=op.f("pk_balance")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "entry",
         sa.Column("seq", Int, autoincrement=False, nullable=False),
+        sa.Column("v", Int, nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("idem_key", sa.Text(), nullable=False),
         sa.Column("content_sha256", sa.Text(), nullable=False),
@@ -334,6 +448,7 @@ def upgrade() -> None:
         sa.Column("recorded_us", Int, nullable=False),
         sa.Column("price_id", sa.Text(), nullable=True),
         sa.Column("coef_ids", sa.Text(), nullable=False),
+        sa.Column("tier", sa.Text(), nullable=True),
         sa.Column("reverses_seq", Int, nullable=True),
         sa.Column("prev_hash", sa.Text(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
@@ -351,7 +466,6 @@ def upgrade() -> None:
             ["period_id"], ["period.period_id"], name=op.f("fk_entry_period_id")
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_entry")),
-        sa.UniqueConstraint("hash", name=op.f("uq_entry_hash")),
         sa.UniqueConstraint("idem_key", name=op.f("uq_entry_idem_key")),
         sa.UniqueConstraint("reverses_seq", name=op.f("uq_entry_reverses_seq")),
         sqlite_strict=True,
@@ -363,6 +477,45 @@ def upgrade() -> None:
     op.create_index(
         "ix_entry_debit_start", "entry", ["debit_account", "period_start_us"], unique=False
     )
+    op.create_index("ix_entry_period_id", "entry", ["period_id"], unique=False)
+    op.create_table(
+        "resource_owner",
+        sa.Column("resource_id", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("version", Int, nullable=False),
+        sa.Column("phase", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["resource_id"], ["resource.resource_id"], name=op.f("fk_resource_owner_resource_id")
+        ),
+        sa.PrimaryKeyConstraint(
+            "resource_id", "model", "version", "phase", "run_id", name=op.f("pk_resource_owner")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "resource_seen",
+        sa.Column("resource_id", sa.Text(), nullable=False),
+        sa.Column("last_us", Int, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["resource_id"], ["resource.resource_id"], name=op.f("fk_resource_seen_resource_id")
+        ),
+        sa.PrimaryKeyConstraint("resource_id", name=op.f("pk_resource_seen")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "rollup_day",
+        sa.Column("account_id", Int, nullable=False),
+        sa.Column("day", Int, nullable=False),
+        sa.Column("tier", sa.Text(), nullable=False),
+        sa.Column("amount", Int, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.account_id"], name=op.f("fk_rollup_day_account_id")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "day", "tier", name=op.f("pk_rollup_day")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_rollup_day_day", "rollup_day", ["day"], unique=False)
     op.create_table(
         "supply_window",
         sa.Column("idem_key", sa.Text(), nullable=False),
@@ -378,6 +531,7 @@ def upgrade() -> None:
         sa.Column("cpu_us", Int, nullable=True),
         sa.Column("energy_mj", Int, nullable=True),
         sa.Column("energy_method", sa.Text(), nullable=False),
+        sa.Column("energy_boundary", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "(energy_mj is null) = (energy_method = 'unknown')",
             name=op.f("ck_supply_window_unknown"),
@@ -418,7 +572,10 @@ def upgrade() -> None:
         sa.Column("attempt", Int, nullable=True),
         sa.Column("requests", Int, nullable=False),
         sa.Column("errors", Int, nullable=False),
+        sa.Column("cache_hits", Int, nullable=False),
         sa.Column("items", Int, nullable=False),
+        sa.Column("tokens_in", Int, nullable=False),
+        sa.Column("tokens_out", Int, nullable=False),
         sa.Column("busy_ns", Int, nullable=False),
         sa.Column("flop", ExactInt(precision=40, scale=0), nullable=True),
         sa.CheckConstraint("window_end_us > window_start_us", name=op.f("ck_usage_window_ordered")),
@@ -445,6 +602,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_usage_window_run_id", "usage_window", ["run_id"], unique=False)
     op.create_table(
+        "late_usage",
+        sa.Column("idem_key", sa.Text(), nullable=False),
+        sa.Column("resource_id", sa.Text(), nullable=False),
+        sa.Column("window_start_us", Int, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["idem_key"], ["usage_window.idem_key"], name=op.f("fk_late_usage_idem_key")
+        ),
+        sa.PrimaryKeyConstraint("idem_key", name=op.f("pk_late_usage")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "posted_window",
         sa.Column("idem_key", sa.Text(), nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),
@@ -457,6 +625,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("idem_key", name=op.f("pk_posted_window")),
         sqlite_strict=True,
     )
+    op.create_table(
+        "waiting_window",
+        sa.Column("idem_key", sa.Text(), nullable=False),
+        sa.Column("window_start_us", Int, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["idem_key"], ["supply_window.idem_key"], name=op.f("fk_waiting_window_idem_key")
+        ),
+        sa.PrimaryKeyConstraint("idem_key", name=op.f("pk_waiting_window")),
+        sqlite_strict=True,
+    )
+    op.create_index("ix_waiting_window_start", "waiting_window", ["window_start_us"], unique=False)
     sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in sqlite_triggers() if sqlite else postgresql_triggers():
         op.execute(sa.text(statement))

@@ -1,0 +1,180 @@
+"""Sums that reports read instead of entries and windows; rebuilt from those at any time.
+
+``balance`` is a fold over all entries per account and tier, ``rollup_day`` the same per day of
+the charge, ``usage_day`` a fold over usage windows, ``boot`` over all windows of a producer's
+boot. Each is written in the transaction that writes what it sums.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, func, select, tuple_, union_all
+from sqlalchemy.dialects import postgresql, sqlite
+
+from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.insert import CHUNK
+
+DAY_US = 86_400_000_000
+COUNTERS = (
+    "windows", "requests", "errors", "cache_hits", "items", "tokens_in", "tokens_out", "busy_ns",
+    "flop", "flop_windows",
+)  # fmt: skip
+USAGE_KEY = ("model", "version", "day", "phase", "activity", "run_id")
+NO_VERSION = 0
+"""Stands for a run without a version in ``usage_day``, whose key has no NULL."""
+
+
+def add_entries(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Count entries into the balances and the days."""
+    totals: dict[tuple[int, str], int] = {}
+    days: dict[tuple[int, int, str], int] = {}
+    for row in rows:
+        day, tier = row["period_start_us"] // DAY_US, row["tier"] or ""
+        for account, amount in (
+            (row["debit_account"], row["amount"]), (row["credit_account"], -row["amount"])
+        ):  # fmt: skip
+            totals[account, tier] = totals.get((account, tier), 0) + amount
+            days[account, day, tier] = days.get((account, day, tier), 0) + amount
+    _add(connection, t.balance, ("account_id", "tier"), "amount", totals)
+    _add(connection, t.rollup_day, ("account_id", "day", "tier"), "amount", days)
+
+
+def _add(
+    connection: Connection, table: Table, keys: tuple[str, ...], column: str,
+    sums: Mapping[tuple[Any, ...], int],
+) -> None:  # fmt: skip
+    """Add to existing rows, insert the others; what adds nothing is left out."""
+    rows = [{**dict(zip(keys, k, strict=True)), column: v} for k, v in sums.items() if v]
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(table)
+    added = new.on_conflict_do_update(
+        index_elements=list(keys), set_={column: table.c[column] + new.excluded[column]}
+    )
+    connection.execute(added, rows)
+
+
+def add_usage(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Count usage windows into their days. FLOPs exceed 64 bits, so they are added in Python."""
+    sums: dict[tuple[Any, ...], dict[str, int]] = {}
+    for row in rows:
+        key = (row["model"], row["version"] or NO_VERSION, row["window_start_us"] // DAY_US,
+               row["phase"], row["activity"], row["run_id"] or "")  # fmt: skip
+        _merge(sums, key, {
+            **{name: row[name] for name in COUNTERS[1:-2]}, "windows": 1, "flop": row["flop"] or 0,
+            "flop_windows": int(row["flop"] is not None), "start_us": row["window_start_us"],
+            "end_us": row["window_end_us"],
+        })  # fmt: skip
+    for known in _known(connection, list(sums)):
+        _merge(sums, tuple(known[name] for name in USAGE_KEY), known)
+    changed = [{**dict(zip(USAGE_KEY, k, strict=True)), **one} for k, one in sums.items()]
+    if changed:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        new = dialect.insert(t.usage_day)
+        values = {name: new.excluded[name] for name in (*COUNTERS, "start_us", "end_us")}
+        connection.execute(
+            new.on_conflict_do_update(index_elements=list(USAGE_KEY), set_=values), changed
+        )
+
+
+def _merge(
+    sums: dict[tuple[Any, ...], dict[str, int]], key: tuple[Any, ...], one: Mapping[str, Any]
+) -> None:
+    before = sums.get(key)
+    if before is None:
+        sums[key] = {name: one[name] for name in (*COUNTERS, "start_us", "end_us")}
+        return
+    for name in COUNTERS:
+        before[name] += one[name]
+    before["start_us"] = min(before["start_us"], one["start_us"])
+    before["end_us"] = max(before["end_us"], one["end_us"])
+
+
+def _known(connection: Connection, keys: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+    columns = tuple_(*(t.usage_day.c[name] for name in USAGE_KEY))
+    found: list[Mapping[str, Any]] = []
+    for start in range(0, len(keys), CHUNK):
+        query = select(t.usage_day).where(columns.in_(keys[start : start + CHUNK]))
+        found += [dict(row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Count windows of both kinds into their producers' boots."""
+    boots: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        one = boots.setdefault(
+            (row["producer_id"], row["boot_id"]),
+            {"producer_id": row["producer_id"], "boot_id": row["boot_id"], "model": None,
+             "received": 0, "highest_seq": 0, "start_us": row["window_start_us"], "end_us": 0},
+        )  # fmt: skip
+        if model := row.get("model"):  # of several the first by name, in whatever order they came
+            one["model"] = min(one["model"] or model, model)
+        one["received"] += 1
+        one["highest_seq"] = max(one["highest_seq"], row["seq"])
+        one["start_us"] = min(one["start_us"], row["window_start_us"])
+        one["end_us"] = max(one["end_us"], row["window_end_us"])
+    if not boots:
+        return
+    lite = connection.dialect.name == "sqlite"
+    new = (sqlite if lite else postgresql).insert(t.boot)
+    least, most = (func.min, func.max) if lite else (func.least, func.greatest)
+    old, given = t.boot.c, new.excluded
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["producer_id", "boot_id"],
+            set_={
+                "model": least(
+                    func.coalesce(old.model, given.model), func.coalesce(given.model, old.model)
+                ),
+                "received": old.received + given.received,
+                "highest_seq": most(old.highest_seq, given.highest_seq),
+                "start_us": least(old.start_us, given.start_us),
+                "end_us": most(old.end_us, given.end_us),
+            },
+        ),
+        list(boots.values()),
+    )
+
+
+def rebuild(connection: Connection) -> None:
+    """Make every sum anew from entries and windows."""
+    for table in (t.balance, t.rollup_day, t.usage_day, t.boot):
+        connection.execute(delete(table))
+    for entries in _pages(connection, t.entry, t.entry.c.seq):
+        add_entries(connection, entries)
+    for windows in _pages(connection, t.usage_window, t.usage_window.c.idem_key):
+        add_usage(connection, windows)
+        add_boots(connection, windows)
+    for windows in _pages(connection, t.supply_window, t.supply_window.c.idem_key):
+        add_boots(connection, windows)
+
+
+def _pages(
+    connection: Connection, table: Table, key: Any, size: int = 20_000
+) -> Iterable[Sequence[Any]]:
+    last: Any = None
+    while True:
+        query = select(table).order_by(key).limit(size)
+        if last is not None:
+            query = query.where(key > last)
+        rows = connection.execute(query).mappings().all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1][key.name]
+
+
+def folded(connection: Connection) -> dict[tuple[int, str], int]:
+    """Balances computed from the entries alone, to compare with the stored ones."""
+    e = t.entry
+    tier = func.coalesce(e.c.tier, "")
+    sides = union_all(
+        select(e.c.debit_account.label("account_id"), tier.label("tier"), e.c.amount),
+        select(e.c.credit_account, tier, -e.c.amount),
+    ).subquery()
+    query = select(sides.c.account_id, sides.c.tier, func.sum(sides.c.amount)).group_by(
+        sides.c.account_id, sides.c.tier
+    )
+    return {(row[0], row[1]): int(row[2]) for row in connection.execute(query) if row[2]}
