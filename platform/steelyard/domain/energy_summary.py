@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from steelyard.domain.compute import EU_ALERT_FLOP, compute_alert
+from steelyard.domain.energy import MEASURED
 from steelyard.domain.lineage import Upstream
-from steelyard.domain.measures import METERED
 from steelyard.domain.table import exact, moment, plain, rounded
 
 SPDX_VERSION = "3.0.1"
@@ -46,7 +46,7 @@ class Stage:
     @property
     def status(self) -> str:
         """``measured``, ``estimated``, ``partly measured`` or ``unknown``."""
-        metered = {method in METERED for method in self.energy}
+        metered = {method in MEASURED for method in self.energy}
         if not metered:
             return "unknown"
         if metered == {True, False}:

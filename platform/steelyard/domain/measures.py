@@ -12,14 +12,12 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from steelyard.domain.amortisation import share_idle
+from steelyard.domain.energy import MEASURED
 from steelyard.domain.ledger import Role, Unit
 from steelyard.domain.metering import LedgerPhase
 
 Basis = Literal["usage", "allocation"]
 BASES: tuple[Basis, ...] = ("usage", "allocation")
-METERED = frozenset({"metered_wall", "counter_gpu", "counter_cpu", "sampled_power"})
-"""Methods that read a meter; energy found by any other is estimated."""
-
 TIERS: Mapping[str, str] = {
     "metered_wall": "wall meter ±2 %", "counter_gpu": "GPU counter ±10 %",
     "counter_cpu": "CPU counter ±10 %", "sampled_power": "sampled power ±35 %",
@@ -150,7 +148,7 @@ def metered_share(energy_by_tier: Mapping[str, int]) -> float | None:
     0.75
     """
     total = sum(energy_by_tier.values())
-    metered = sum(mj for tier, mj in energy_by_tier.items() if tier in METERED)
+    metered = sum(mj for tier, mj in energy_by_tier.items() if tier in MEASURED)
     return metered / total if total else None
 
 
