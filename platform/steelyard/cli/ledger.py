@@ -17,10 +17,12 @@ from steelyard.cli.report import AsJson, report
 from steelyard.cli.serving import actor
 from steelyard.domain import figures
 from steelyard.domain.errors import Fault, InvalidInput, Refused
+from steelyard.domain.metering import Resource
 from steelyard.domain.quantities import exact
 from steelyard.domain.span import span_of
 from steelyard.services import words
 from steelyard.services.outlooks import ForecastLine, Scope
+from steelyard.services.reservations import declare
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="The ledger of compute, cost, energy and carbon.", no_args_is_help=True)
@@ -49,7 +51,7 @@ def post(
     """Take in what was measured on this machine and post it; may be repeated at any time."""
     settings = load_settings()
     platform = Platform(settings)
-    since = None if value_anew is None else _moment(value_anew)
+    since = None if value_anew is None else _moment(value_anew, "--value-anew")
     before = platform.ledger.head()
     collect(settings)
     valued = None
@@ -157,6 +159,27 @@ def verify(
                       "Compare with a backup and the published head.")  # fmt: skip
 
 
+@app.command("reserve")
+def reserve(
+    sku: Annotated[str, typer.Argument(metavar="SKU", help="Whose price its users name.")],
+    devices: Annotated[int, typer.Option(metavar="N", min=1, help="How many devices.")],
+    since: Annotated[str, typer.Option("--from", metavar="DAY", help="Its first day (UTC).")],
+    until: Annotated[str, typer.Option(metavar="DAY", help="The first day after it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Declare reserved capacity: hours that nobody uses are charged to its idle account."""
+    platform = Platform(load_settings())
+    reservation = Resource(
+        f"reservation/{sku}", "reservation", platform.settings.device_model, devices, 1, sku,
+        _moment(since, "--from"), platform.settings.region or None,
+    )  # fmt: skip
+    until_us = _moment(until, "--until")
+    declare(platform.facts, reservation, until_us, platform.clock.now_us())
+    text = f"{devices} devices are reserved as {sku}; unused hours go to idle:reservation/{sku}"
+    document = {**asdict(reservation), "until_us": until_us}
+    emit(document, as_json, lambda: stdout.print(text, markup=False))
+
+
 @app.command("close")
 def close(
     period: Annotated[str, typer.Argument(metavar="PERIOD", help="A month: 2026-11.")],
@@ -188,7 +211,7 @@ def reverse(
     emit(document, as_json, lambda: stdout.print(text, markup=False))
 
 
-def _moment(text: str) -> int:
+def _moment(text: str, option: str) -> int:
     """A day or a moment with time zone, in microseconds."""
     found = re.fullmatch(r"\d{4}-\d\d-\d\d", text)
     if found:
@@ -197,7 +220,7 @@ def _moment(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        fault = Fault("--value-anew", f"{text!r} is no moment")
+        fault = Fault(option, f"{text!r} is no moment")
         hint = "Write 2026-11-01 or 2026-11-01T12:00:00Z."
         raise InvalidInput(str(fault), (fault,), hint) from error
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

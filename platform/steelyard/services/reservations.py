@@ -5,8 +5,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from steelyard.domain.cost import HOUR_US
+from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.ledger import Batch, Posting, merge
-from steelyard.domain.metering import Resource
+from steelyard.domain.metering import Resource, ResourceEnd
 from steelyard.domain.reservation import reserved_us, unused, unused_transfers
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ GRACE_HOURS = 2
 """An hour is charged when its users have had this long to report."""
 LOOK_BACK_HOURS = 48
 """Hours in which late reports still change what was unused."""
+
+
+def declare(facts: "FactStore", reservation: Resource, until_us: int, now_us: int) -> None:
+    """Put a reservation into the books, from its start to ``until_us``.
+
+    Raises:
+        InvalidInput: it ends before it begins.
+        Refused: there is a reservation under this SKU.
+    """
+    sku = reservation.price_sku
+    if until_us <= reservation.started_us:
+        fault = Fault("--until", "is not after --from")
+        raise InvalidInput(f"The reservation {sku} ends before it begins.", (fault,))
+    if any(known.price_sku == sku for known, _ in facts.reservations()):
+        raise Refused(
+            f"There is a reservation {sku!r}, and what was declared stays.",
+            "Give another one its own SKU, with its own price.",
+        )
+    facts.ingest([reservation, ResourceEnd(reservation.resource_id, until_us)], now_us)
 
 
 def unused_capacity(

@@ -44,7 +44,9 @@ defaults
     timeout http-request 10s
     timeout http-keep-alive 60s
     option http-keep-alive
-    http-reuse always
+    # When a connection that was used before breaks, HAProxy closes the client's without a word, as
+    # HTTP allows from a client's second request on. So a first request never gets such a one.
+    http-reuse safe
     http-error status 400 {_json("malformed HTTP request")}
     http-error status 408 {_json("the request did not arrive in time")}
     http-error status 500 {_json("internal error")}

@@ -215,3 +215,16 @@ def test_a_month_that_is_not_over_stays_open(ask: Ask, seeded: Platform) -> None
     assert ask("close", "2001-01")[0] == FAILED
     with seeded.engine.connect() as connection:
         assert connection.execute(text("select status from period")).scalars().all().count("open")
+
+
+def test_a_reservation_is_declared_once(ask: Ask, told: Callable[..., dict[str, Any]]) -> None:
+    """Its capacity is in the books with its term; another one under its SKU is refused."""
+    term = ("--devices", "2", "--from", "2026-01-01", "--until", "2027-01-01")
+    document = told("reserve", "gpu-reserved", *term)
+    assert (document["device_count"], document["price_sku"]) == (2, "gpu-reserved")
+    assert document["until_us"] - document["started_us"] == 365 * 86_400_000_000
+    code, _, err = ask("reserve", "gpu-reserved", *term)
+    assert code == FAILED and "its own SKU" in err
+    code, _, err = ask("reserve", "other", "--devices", "1", "--from", "2026-01-02", "--until",
+                       "2026-01-01")  # fmt: skip
+    assert code == USAGE and "--until" in err
