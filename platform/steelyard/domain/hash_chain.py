@@ -4,12 +4,13 @@ Changing any byte of any row breaks every hash from there on. The format has a v
 the hashed bytes; a new format is a new ``v``, old rows keep theirs.
 """
 
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+
+import orjson
 
 GENESIS = "0" * 64
 PLAIN_INTEGERS = frozenset({"seq", "v"})
@@ -26,10 +27,12 @@ def canonical(row: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: a value is a float, which has no exact text, or of another unknown type.
     """
-    return _encode({key: _plain(key, value) for key, value in row.items()}).encode()
-
-
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+    # Most values are short ASCII text; a call for each would cost more than the encoding.
+    plain = {
+        key: value if type(value) is str and value.isascii() else _plain(key, value)
+        for key, value in row.items()
+    }
+    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 
 
 def _plain(key: str, value: Any) -> Any:
