@@ -19,11 +19,12 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.database import migrate, open_engine, reading
+from steelyard.adapters.sql.database import reading
 from steelyard.bootstrap import Platform
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import ModelVersion, Signature
+from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
 
 MODELS, VERSIONS, YEARS, SEED = 20, 10, 5, 20_260_101
@@ -136,9 +137,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = chosen.folder or Path(name)
         platform = Platform(Settings(home=folder))
-        engine = open_engine(platform.settings.database)
-        migrate(engine)
-        engine.dispose()
         if not platform.ledger.head():
             fill(platform, chosen.windows)
         with reading(platform.engine) as connection:
@@ -147,6 +145,12 @@ def main() -> None:
                 print(f"{table.name:<40} {rows:>12,} rows")
         timed("all models", platform.statements.models)
         timed("one model, everything", lambda: platform.statements.model("model-00"))
+        timed("the whole ledger", platform.statements.ledger)
+        timed("forecast of everything", lambda: platform.outlooks.forecast(Scope()))
+        timed(
+            "forecast of one model", lambda: platform.outlooks.forecast(Scope("model", "model-00"))
+        )
+        timed("budgets", platform.budgets.lines)
         before, start = sums(platform), time.perf_counter()
         platform.ledger.rebuild()
         print(f"{'rebuild the roll-ups':<40} {time.perf_counter() - start:>12,.0f} s")

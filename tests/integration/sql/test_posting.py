@@ -40,7 +40,7 @@ A, B, IDLE = "model:a/1:inference:serve", "model:b/1:inference:serve", "idle:ser
 
 
 def test_a_shared_replica_is_paid_by_busy_time_and_idle_is_its_own_line(books: Bookkeeping) -> None:
-    """An hour at $3, A busy 600 s and B 300 s: $0.50, $0.25, idle $2.25, nothing in the pool."""
+    """An hour at $3, A busy 600 s and B 300 s: $0.50, $0.25, idle $2.25, pool empty (A11)."""
     books.post(_replica(), _hour(), _busy(0, "a", 600), _busy(1, "b", 300))
     assert books.balances("nUSD") == {
         A: 500_000_000, B: 250_000_000, IDLE: 2_250_000_000, "supply:serve/shop/0": -3_000_000_000,
@@ -49,7 +49,7 @@ def test_a_shared_replica_is_paid_by_busy_time_and_idle_is_its_own_line(books: B
 
 
 def test_modelled_energy_and_carbon_of_a_shared_replica(books: Bookkeeping) -> None:
-    """100 W idle, 400 W at most, PUE 1.2, Germany: 0.21 kWh and 79,999,500 micrograms."""
+    """100 W idle, 400 W at most, PUE 1.2, Germany: 0.21 kWh and 79,999,500 micrograms (A12)."""
     books.post(_replica(), _hour(), _busy(0, "a", 600), _busy(1, "b", 300))
     assert books.balances("mJ") == {
         A: 240_000_000, B: 120_000_000, IDLE: 270_000_000, "overhead:pue": 126_000_000,
@@ -61,14 +61,14 @@ def test_modelled_energy_and_carbon_of_a_shared_replica(books: Bookkeeping) -> N
 
 
 def test_a_wall_meter_wins_over_the_load_model(books: Bookkeeping) -> None:
-    """700,000 J metered: idle keeps its floor, the rest follows busy time to the millijoule."""
+    """700,000 J metered: idle keeps its floor, the rest follows busy time, exactly (A13)."""
     books.post(_replica(), _hour(700_000_000), _busy(0, "a", 600), _busy(1, "b", 300))
     found = books.balances("mJ")
     assert (found[IDLE], found[A], found[B]) == (270_000_000, 286_666_667, 143_333_333)
 
 
 def test_a_split_loses_no_unit(books: Bookkeeping) -> None:
-    """Ten cents over three equal users is 33,333,334 and twice 33,333,333 nano-dollars."""
+    """Ten cents over three equal users is 33,333,334 and twice 33,333,333 nano-dollars (A14)."""
     users = [_busy(n, model, 1_200) for n, model in enumerate("abc")]
     books.post(_replica("dime-hour"), _hour(), *users)
     amounts = [books.balances("nUSD")[f"model:{m}/1:inference:serve"] for m in "abc"]
