@@ -27,9 +27,10 @@ def canonical(row: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: a value is a float, which has no exact text, or of another unknown type.
     """
-    # Most values are short ASCII text; a call for each would cost more than the encoding.
+    # Most values are short ASCII text; a call for each would cost more than the encoding. Column
+    # names are a kind of str that the encoder does not take as keys.
     plain = {
-        key: value if type(value) is str and value.isascii() else _plain(key, value)
+        str(key): value if type(value) is str and value.isascii() else _plain(key, value)
         for key, value in row.items()
     }
     return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)

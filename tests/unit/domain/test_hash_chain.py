@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy.sql import quoted_name
 
 from steelyard.domain.hash_chain import GENESIS, Break, canonical, first_break, link
 
@@ -52,3 +53,8 @@ def test_the_first_place_that_does_not_hold_is_named() -> None:
     row = changed[2][0]
     rehashed = [*chain[:2], (row, chain[2][1], link(chain[2][1], row)), chain[3]]
     assert first_break(rehashed) == Break(4, "does not follow the entry before it")
+
+
+def test_column_names_are_keys_like_any_text() -> None:
+    """A row read from a database has the same bytes as one written by hand."""
+    assert canonical({quoted_name("amount", None): 5}) == canonical({"amount": 5})
