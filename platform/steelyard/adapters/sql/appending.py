@@ -10,10 +10,9 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import CHUNK
+from steelyard.adapters.sql.insert import chunks, insert_into
 from steelyard.adapters.sql.periods import booking
 from steelyard.adapters.sql.rollups import add_entries
 from steelyard.domain.hash_chain import GENESIS, canonical, link_bytes
@@ -90,10 +89,10 @@ class Appender:
     def _revisions(self, subjects: Iterable[str]) -> dict[tuple[str, str], int]:
         b, wanted = t.batch, sorted(set(subjects))
         found: dict[tuple[str, str], int] = {}
-        for start in range(0, len(wanted), CHUNK):
+        for chunk in chunks(wanted):
             query = (
                 select(b.c.method_id, b.c.subject, func.count())
-                .where(b.c.subject.in_(wanted[start : start + CHUNK]))
+                .where(b.c.subject.in_(chunk))
                 .group_by(b.c.method_id, b.c.subject)
             )
             found |= {(row[0], row[1]): row[2] for row in self._connection.execute(query)}
@@ -102,10 +101,10 @@ class Appender:
     def _owned(self, resources: Iterable[str]) -> dict[str, int]:
         o, wanted = t.resource_owner, sorted(resources)
         found: dict[str, int] = {}
-        for start in range(0, len(wanted), CHUNK):
+        for chunk in chunks(wanted):
             query = (
                 select(o.c.resource_id, func.count())
-                .where(o.c.resource_id.in_(wanted[start : start + CHUNK]))
+                .where(o.c.resource_id.in_(chunk))
                 .group_by(o.c.resource_id)
             )
             found |= {row[0]: row[1] for row in self._connection.execute(query)}
@@ -179,10 +178,8 @@ class Appender:
                 wanted[one.credit.path, one.unit] = one.credit
         ids = {key: self._known[key] for key in wanted if key in self._known}
         a, paths = t.account, sorted({path for path, unit in wanted if (path, unit) not in ids})
-        for start in range(0, len(paths), CHUNK):
-            query = select(a.c.path, a.c.unit, a.c.account_id).where(
-                a.c.path.in_(paths[start : start + CHUNK])
-            )
+        for chunk in chunks(paths):
+            query = select(a.c.path, a.c.unit, a.c.account_id).where(a.c.path.in_(chunk))
             ids |= {(r.path, r.unit): r.account_id for r in self._connection.execute(query)}
         missing = [key for key in wanted if key not in ids]
         if missing:
@@ -196,17 +193,14 @@ class Appender:
 
     def _mark(self) -> None:
         """Remember which batch charged each window, and that late usage is in."""
-        for start in range(0, len(self._late), CHUNK):
-            late = self._late[start : start + CHUNK]
-            self._connection.execute(delete(t.late_usage).where(t.late_usage.c.idem_key.in_(late)))
+        for chunk in chunks(self._late):
+            self._connection.execute(delete(t.late_usage).where(t.late_usage.c.idem_key.in_(chunk)))
         if not self._marks:
             return
         keys, w = list(self._marks), t.waiting_window
-        for start in range(0, len(keys), CHUNK):
-            done = keys[start : start + CHUNK]
-            self._connection.execute(delete(w).where(w.c.idem_key.in_(done)))
-        lite = self._connection.dialect.name == "sqlite"
-        new = (sqlite if lite else postgresql).insert(t.posted_window)
+        for chunk in chunks(keys):
+            self._connection.execute(delete(w).where(w.c.idem_key.in_(chunk)))
+        new = insert_into(self._connection, t.posted_window)
         self._connection.execute(
             new.on_conflict_do_update(
                 index_elements=["idem_key"], set_={"batch_id": new.excluded.batch_id}
@@ -268,7 +262,7 @@ def _values(
     connection: Connection, table: Table, column: str, keys: Sequence[str]
 ) -> set[str]:  # fmt: skip
     found: set[str] = set()
-    for start in range(0, len(keys), CHUNK):
-        query = select(table.c[column]).where(table.c[column].in_(keys[start : start + CHUNK]))
+    for chunk in chunks(keys):
+        query = select(table.c[column]).where(table.c[column].in_(chunk))
         found |= set(connection.execute(query).scalars())
     return found

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import CHUNK, insert_new
+from steelyard.adapters.sql.insert import chunks, insert_into, insert_new
 from steelyard.adapters.sql.rollups import NO_VERSION, add_boots, add_usage
 
 Rows = Sequence[Mapping[str, Any]]
@@ -31,7 +30,7 @@ def _seen(connection: Connection, rows: Rows) -> None:
     for row in rows:
         last[row["resource_id"]] = max(last.get(row["resource_id"], 0), row["window_end_us"])
     lite = connection.dialect.name == "sqlite"
-    new = (sqlite if lite else postgresql).insert(t.resource_seen)
+    new = insert_into(connection, t.resource_seen)
     most = func.max if lite else func.greatest
     later = most(t.resource_seen.c.last_us, new.excluded.last_us)
     connection.execute(
@@ -72,12 +71,12 @@ def note_usage(connection: Connection, rows: Rows, supplied: set[tuple[str, int]
 def _charge_anew(connection: Connection, resources: Sequence[str]) -> None:
     """Posted windows of resources that have a new owner wait again: their idle time is its."""
     s, p, w = t.supply_window, t.posted_window, t.waiting_window
-    for start in range(0, len(resources), CHUNK):
+    for chunk in chunks(resources):
         posted = (
             select(s.c.idem_key, s.c.window_start_us)
             .join(p, p.c.idem_key == s.c.idem_key)
             .outerjoin(w, w.c.idem_key == s.c.idem_key)
-            .where(s.c.resource_id.in_(resources[start : start + CHUNK]), w.c.idem_key.is_(None))
+            .where(s.c.resource_id.in_(chunk), w.c.idem_key.is_(None))
         )
         connection.execute(insert(w).from_select(["idem_key", "window_start_us"], posted))
 
@@ -86,9 +85,9 @@ def _with_supply(connection: Connection, rows: Rows) -> Rows:
     s = t.supply_window
     places = sorted({(row["resource_id"], row["window_start_us"]) for row in rows})
     found: set[tuple[str, int]] = set()
-    for start in range(0, len(places), CHUNK):
+    for chunk in chunks(places):
         query = select(s.c.resource_id, s.c.window_start_us).where(
-            tuple_(s.c.resource_id, s.c.window_start_us).in_(places[start : start + CHUNK])
+            tuple_(s.c.resource_id, s.c.window_start_us).in_(chunk)
         )
         found |= {(row[0], row[1]) for row in connection.execute(query)}
     return [row for row in rows if (row["resource_id"], row["window_start_us"]) in found]

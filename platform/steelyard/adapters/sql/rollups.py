@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, select, tuple_, union_all
-from sqlalchemy.dialects import postgresql, sqlite
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import CHUNK
+from steelyard.adapters.sql.insert import chunks, insert_into
 
 DAY_US = 86_400_000_000
 COUNTERS = (
@@ -47,8 +46,7 @@ def _add(
     rows = [{**dict(zip(keys, k, strict=True)), column: v} for k, v in sums.items() if v]
     if not rows:
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    new = dialect.insert(table)
+    new = insert_into(connection, table)
     added = new.on_conflict_do_update(
         index_elements=list(keys), set_={column: table.c[column] + new.excluded[column]}
     )
@@ -70,8 +68,7 @@ def add_usage(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None
         _merge(sums, tuple(known[name] for name in USAGE_KEY), known)
     changed = [{**dict(zip(USAGE_KEY, k, strict=True)), **one} for k, one in sums.items()]
     if changed:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        new = dialect.insert(t.usage_day)
+        new = insert_into(connection, t.usage_day)
         values = {name: new.excluded[name] for name in (*COUNTERS, "start_us", "end_us")}
         connection.execute(
             new.on_conflict_do_update(index_elements=list(USAGE_KEY), set_=values), changed
@@ -94,8 +91,8 @@ def _merge(
 def _known(connection: Connection, keys: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Any]]:
     columns = tuple_(*(t.usage_day.c[name] for name in USAGE_KEY))
     found: list[Mapping[str, Any]] = []
-    for start in range(0, len(keys), CHUNK):
-        query = select(t.usage_day).where(columns.in_(keys[start : start + CHUNK]))
+    for chunk in chunks(keys):
+        query = select(t.usage_day).where(columns.in_(chunk))
         found += [dict(row) for row in connection.execute(query).mappings()]
     return found
 
@@ -118,7 +115,7 @@ def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None
     if not boots:
         return
     lite = connection.dialect.name == "sqlite"
-    new = (sqlite if lite else postgresql).insert(t.boot)
+    new = insert_into(connection, t.boot)
     least, most = (func.min, func.max) if lite else (func.least, func.greatest)
     old, given = t.boot.c, new.excluded
     connection.execute(
