@@ -4,6 +4,7 @@ Imports are inside functions, because a replica opens a producer and must not lo
 MLflow for it.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steelyard.domain.errors import Unavailable
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from steelyard.services.outlooks import Outlooks
     from steelyard.services.rollouts import Rollouts
     from steelyard.services.statements import Statements
+    from steelyard.services.witness import Witnessing
+
+log = logging.getLogger("steelyard.bootstrap")
 
 
 def producer(settings: Settings, producer_id: str) -> "Producer":
@@ -113,9 +118,13 @@ def registry(settings: Settings) -> "Registry":
 def collect(settings: Settings) -> None:
     """Move what was measured on this machine into the ledger; may be repeated at any time."""
     platform = Platform(settings)
-    platform.learn_versions()
+    try:
+        platform.learn_versions()
+    except Unavailable as error:  # posting does not wait for it; its versions are learned later
+        log.warning("%s", error)
     platform.metering.collect()
     platform.books.post()
+    platform.witnessing.publish().tell(log)
 
 
 def check_region(settings: Settings) -> None:
@@ -338,12 +347,32 @@ class Platform:
         """The books as files."""
         from steelyard.adapters.sql.charges import ChargeStore
         from steelyard.adapters.tabular_files import write_table
+        from steelyard.domain.focus import Parties
         from steelyard.services.exports import Exports
 
+        chosen = self.settings
+        parties = Parties(
+            chosen.focus_invoice_issuer, chosen.focus_billing_account_id,
+            chosen.focus_billing_account_name, chosen.focus_service_provider,
+            chosen.focus_host_provider,
+        )  # fmt: skip
         return Exports(
             ChargeStore(self.engine), self.ledger, self.catalog, self.facts, self.budget_store,
-            self.clock, write_table,
+            self.clock, write_table, parties,
         )  # fmt: skip
+
+    @cached_property
+    def witnessing(self) -> "Witnessing":
+        """The ledger's heads and closed months, published in the registry."""
+        from steelyard.adapters.mlflow_witness import MlflowWitness
+        from steelyard.adapters.sql.anchors import AnchorStore
+        from steelyard.services.witness import Witnessing
+
+        artifacts = None if self.settings.mlflow_uri else self.settings.artifact_root
+        witness = MlflowWitness(
+            self.settings.registry_uri, self.settings.witness_experiment, artifacts
+        )
+        return Witnessing(witness, AnchorStore(self.engine))
 
     @cached_property
     def audits(self) -> "Audits":
@@ -356,7 +385,15 @@ class Platform:
         )  # fmt: skip
 
     def learn_versions(self) -> None:
-        """Copy what reports need of every registered version."""
+        """Copy what reports need of every registered version.
+
+        Raises:
+            Unavailable: the registry does not answer; asked first, because its client would try
+                for minutes.
+        """
+        from steelyard.adapters.mlflow_answers import check_answers
+
+        check_answers(self.settings.registry_uri)
         known = {(v["model"], v["version"]) for v in self.catalog.versions()}
         for model in self.registry.models():
             for version in self.registry.versions(model):

@@ -8,9 +8,9 @@ import os
 import tempfile
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,7 @@ from steelyard.domain.errors import Fault, InvalidInput
 
 MARKS = ("STEELYARD_CONFIG", "STEELYARD_SUPERVISED")
 """Variables that are not settings: the TOML file's path, and the supervisor's mark."""
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 LONGEST_SOCKET_PATH = 100
 """Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
 
@@ -95,6 +96,27 @@ class Settings(BaseSettings):
     )
     posting_interval_s: float = Field(
         default=10.0, gt=0, description="Seconds between two postings of windows to the ledger."
+    )
+    witness_experiment: Name = Field(
+        default="steelyard-ledger",
+        description="MLflow experiment whose tags keep this ledger's heads; one a ledger.",
+    )
+    focus_invoice_issuer: Name = Field(
+        default="Steelyard", description="FOCUS InvoiceIssuerName: who charges."
+    )
+    focus_billing_account_id: Name = Field(
+        default="steelyard", description="FOCUS BillingAccountId: the account that is charged."
+    )
+    focus_billing_account_name: Name = Field(
+        default="Steelyard", description="FOCUS BillingAccountName: what people call it."
+    )
+    focus_service_provider: Name = Field(
+        default="Steelyard",
+        description="FOCUS ServiceProviderName: who provides training and serving.",
+    )
+    focus_host_provider: Name = Field(
+        default="Steelyard",
+        description="FOCUS HostProviderName: whose machines they run on, e.g. a cloud.",
     )
     replica_request_limit: int = Field(
         default=64, ge=1, description="Requests that a replica works on at once."

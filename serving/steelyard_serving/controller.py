@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.deployment import desired_versions
-from steelyard.domain.errors import NotFound, Refused, SteelyardError
+from steelyard.domain.errors import NotFound, Refused, SteelyardError, Unavailable
 from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
 from steelyard.ports.applications import Applications, ApplicationState, ServedVersion
 from steelyard.ports.traffic_router import TrafficRouter
@@ -42,6 +42,7 @@ class Controller:
     _mirrored: dict[str, int] = field(default_factory=dict)
     _confirmed: dict[str, int] = field(default_factory=dict)
     _posted: float = float("-inf")
+    _missed: str = ""
 
     def turn(self) -> bool:
         """Reconcile everything once; False when another controller holds the lease."""
@@ -73,10 +74,22 @@ class Controller:
                       collected.damaged)  # fmt: skip
         if time.monotonic() - self._posted < self.platform.settings.posting_interval_s:
             return
-        self.platform.learn_versions()
         metering.close_silent(self.platform.settings.meter_interval_s)
         self.platform.books.post()
         self._posted = time.monotonic()
+        self._ask_registry()
+
+    def _ask_registry(self) -> None:
+        """Learn versions and publish the head, after posting, which does not wait for answers."""
+        try:
+            self.platform.learn_versions()
+        except Unavailable as error:
+            if str(error) != self._missed:
+                log.warning("%s", error)
+            self._missed = str(error)
+            return
+        self._missed = ""
+        self.platform.witnessing.publish().tell(log)
 
     def _run_desired(self) -> Mapping[Key, ApplicationState]:
         """Start what should run, stop what should not, publish how it is."""

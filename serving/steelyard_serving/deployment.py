@@ -29,8 +29,13 @@ class Replica:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
+        # A dictionary: Starlette's headers go through the whole list for each name.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.scope["headers"]
+        }
         answer = await self._ingress.answer(
-            request.method, request.scope["path"], request.headers, request.stream()
+            request.method, request.scope["path"], headers, request.stream()
         )
         return Response(
             answer.body, answer.status, dict(answer.headers), media_type="application/json"

@@ -128,7 +128,7 @@ def classes(outputs: Mapping[str, Array], signature: Signature) -> tuple[int, ..
     first = outputs.get(signature.outputs[0].name)
     if first is None or first.ndim != 2 or not 2 <= first.shape[1] <= 1000 or len(first) > 64:
         return None
-    return tuple(int(one) for one in first.argmax(axis=1))
+    return tuple(first.argmax(axis=1).tolist())
 
 
 def _inputs(given: Any, specs: Sequence[TensorSpec]) -> dict[str, Array]:

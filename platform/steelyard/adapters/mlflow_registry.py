@@ -14,7 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from steelyard.domain.errors import NotFound, Refused, Unavailable
+from steelyard.adapters.mlflow_answers import unavailable
+from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.model_version import (
     Candidate,
     Evidence,
@@ -48,14 +49,20 @@ class MlflowRegistry:
 
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
-        return sorted(m.name for m in self._client.search_registered_models())
+        try:
+            return sorted(m.name for m in self._client.search_registered_models())
+        except MlflowException as error:
+            raise unavailable(error) from error
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All complete versions of a model, oldest first."""
         by_version: dict[int, list[str]] = {}
         for alias, number in self.aliases(model).items():
             by_version.setdefault(number, []).append(alias)
-        found = self._client.search_model_versions(f"name='{model}'")
+        try:
+            found = self._client.search_model_versions(f"name='{model}'")
+        except MlflowException as error:
+            raise unavailable(error) from error
         ours = [v for v in found if PREFIX + "sha256" in v.tags]
         return [
             _version(v, tuple(by_version.get(int(v.version), ())))
@@ -73,7 +80,7 @@ class MlflowRegistry:
             found = self._client.get_model_version(model, str(version))
         except MlflowException as error:
             if error.error_code not in ABSENT:
-                raise _unavailable(error) from error
+                raise unavailable(error) from error
             raise self._missing(model, version) from error
         if PREFIX + "sha256" not in found.tags:
             raise Refused(
@@ -111,7 +118,7 @@ class MlflowRegistry:
             found = self._client.get_registered_model(model)
         except MlflowException as error:
             if error.error_code not in ABSENT:
-                raise _unavailable(error) from error
+                raise unavailable(error) from error
             known = ", ".join(self.models()) or "none yet"
             raise NotFound(f"There is no model {model!r}.", f"Registered: {known}.") from error
         return {alias: int(version) for alias, version in found.aliases.items()}
@@ -157,10 +164,6 @@ class MlflowRegistry:
             return version.source
         found = self._client.get_logged_model(version.source.removeprefix("models:/"))
         return str(found.artifact_location)
-
-
-def _unavailable(error: MlflowException) -> Unavailable:
-    return Unavailable(f"The registry does not answer: {error}", "Try again in a moment.")
 
 
 def _check(path: Path, version: ModelVersion) -> None:

@@ -12,7 +12,7 @@ from steelyard.bootstrap import Platform, collect
 from steelyard.cli import budget
 from steelyard.cli.catalog import coefficients_app, prices_app
 from steelyard.cli.exports import export
-from steelyard.cli.output import emit, stdout, table
+from steelyard.cli.output import emit, note, stdout, table
 from steelyard.cli.report import AsJson, report
 from steelyard.cli.serving import actor
 from steelyard.domain import figures
@@ -23,6 +23,7 @@ from steelyard.domain.span import span_of
 from steelyard.services import words
 from steelyard.services.outlooks import ForecastLine, Scope
 from steelyard.services.reservations import declare
+from steelyard.services.witness import Comparison
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="The ledger of compute, cost, energy and carbon.", no_args_is_help=True)
@@ -135,13 +136,19 @@ def verify(
     head: Annotated[
         str | None, typer.Option(metavar="SEQ:HASH", help="A head noted earlier.")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask the registry what was published.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute every hash chain; exit 1 and name the first row that does not hold."""
+    """Recompute every chain, compare what was published; exit 1 and name what does not hold."""
     noted = None if head is None else _noted(head)
     platform = Platform(load_settings())
     result = platform.audits.verify()
-    broken = list(result.broken)
+    compared = Comparison(None) if offline else platform.witnessing.compare()
+    if compared.missed:
+        note(f"not compared with what was published: {compared.missed}")
+    broken = [*result.broken, *compared.broken]
     if noted is not None:
         stored = platform.reports.hash_of(noted[0])
         if stored is None:
@@ -149,10 +156,12 @@ def verify(
         elif not stored.startswith(noted[1]):
             broken.append(f"entry {noted[0]} is not the one that was noted")
     full = f"{result.entries}:{result.head}" if result.head else None
-    document = {"ok": not broken, **asdict(result), "broken": broken, "noted_head": full}
+    document = {"ok": not broken, **asdict(result), "broken": broken, "noted_head": full,
+                "published_compared": compared.compared,
+                "unpublished": compared.unpublished}  # fmt: skip
     emit(document, as_json, lambda: stdout.print(
         f"{result.entries} entries: " + ("every chain holds" if not broken else "BROKEN")
-        + f"\nhead {full or 'none'}", markup=False
+        + f"\nhead {full or 'none'}\n" + _published(compared), markup=False
     ))  # fmt: skip
     if broken:
         raise Refused("The books do not hold: " + "; ".join(broken) + ".",
@@ -186,7 +195,13 @@ def close(
     as_json: AsJson = False,
 ) -> None:
     """Close a month for ever; what arrives later becomes a correction in a later month."""
-    closed = Platform(load_settings()).books.close(period, actor())
+    platform = Platform(load_settings())
+    closed = platform.books.close(period, actor())
+    done = platform.witnessing.publish()
+    if done.missed:
+        note(f"not published yet; the controller, or ledger post, will: {done.missed}")
+    for alarm in done.alarms:
+        note(f"the ledger is not what was published: {alarm}")
 
     def show() -> None:
         rows = [(unit, UNITS[unit](amount)) for unit, amount in (closed.totals or {}).items()]
@@ -233,6 +248,13 @@ def _noted(text: str) -> tuple[int, str]:
         fault = Fault("--head", f"{text!r} is not SEQ:HASH with {LEAST_DIGITS} digits or more")
         raise InvalidInput(str(fault), (fault,), "Copy the head that verify printed.")
     return int(found[1]), found[2]
+
+
+def _published(compared: Comparison) -> str:
+    if compared.compared is None:
+        return "not compared with what was published"
+    found = f"compared with {compared.compared} published heads and closed months"
+    return found + (f"; {compared.unpublished} are not published" if compared.unpublished else "")
 
 
 def _head(head: Any) -> str | None:

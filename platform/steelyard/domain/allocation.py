@@ -22,10 +22,11 @@ def largest_remainder(total: int, weights: Mapping[str, int]) -> dict[str, int]:
         if total:
             raise ValueError(f"nothing to split {total} over: all weights are 0")
         return dict.fromkeys(weights, 0)
-    exact = {key: Fraction(total * weight, whole) for key, weight in weights.items()}
-    parts = {key: int(share) for key, share in exact.items()}
-    left = total - sum(parts.values())
-    for key in sorted(exact, key=lambda k: (parts[k] - exact[k], k))[:left]:
+    parts, rests = {}, []
+    for key, weight in weights.items():
+        parts[key], rest = divmod(total * weight, whole)
+        rests.append((-rest, key))
+    for _, key in sorted(rests)[: total - sum(parts.values())]:
         parts[key] += 1
     return parts
 

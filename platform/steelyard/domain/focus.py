@@ -24,21 +24,31 @@ MJ_PER_KWH = 3_600_000_000
 UNITS = {"device_hour": "Hours"}
 PRICING = {"on_demand": "Standard", "internal": "Standard", "spot": "Dynamic",
            "reserved": "Committed"}  # fmt: skip
-ISSUER = "Steelyard"
-"""Who charges: inside a company the platform does, whoever bills the platform."""
 Category = Literal["Usage", "Purchase", "Adjustment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What a company calls who charges, who is charged, who provides, and on whose machines."""
+
+    invoice_issuer: str
+    billing_account_id: str
+    billing_account_name: str
+    service_provider: str
+    host_provider: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What a day's rows need besides its charges.
 
-    Prices by id, variants by (model, version), and the team that each model belongs to.
+    Prices by id, variants by (model, version), the team that each model belongs to, and names.
     """
 
     prices: Mapping[str, Price]
     variants: Mapping[tuple[str, int], str]
     teams: Mapping[str, str]
+    parties: Parties
 
 
 def rows(
@@ -58,7 +68,7 @@ def rows(
             period_id, reverses = charge.period.period_id, charge.cost_nano < 0
             purchases[period_id, price.price_id, reverses].append(charge)
     for (_, price_id, _), covered in sorted(purchases.items()):
-        yield _purchase(covered, reference.prices[price_id])
+        yield _purchase(covered, reference.prices[price_id], reference.parties)
 
 
 def _row(
@@ -67,7 +77,7 @@ def _row(
     named = naming(charge, reference.variants, reference.teams, with_split=version != "1.2")
     category: Category = "Usage" if price is not None else "Adjustment"
     row: dict[str, Cell] = {
-        **_when(charge), **_costs(charge.cost_nano), **_issuer(),
+        **_when(charge), **_costs(charge.cost_nano), **_parties(reference.parties),
         "ChargeCategory": category,
         "ChargeFrequency": "Usage-Based" if price is not None else "One-Time",
         "ChargeDescription": named.description,
@@ -97,11 +107,14 @@ def _when(charge: Charge) -> dict[str, Cell]:
     }
 
 
-def _issuer() -> dict[str, Cell]:
-    named = ("BillingAccountName", "InvoiceIssuerName", "ProviderName", "PublisherName",
-             "ServiceProviderName", "HostProviderName")  # fmt: skip
+def _parties(named: Parties) -> dict[str, Cell]:
+    """Provider and publisher are what versions before 1.4 call whoever provides the service."""
+    provider = ("ProviderName", "PublisherName", "ServiceProviderName")
     return {
-        **dict.fromkeys(named, ISSUER), "BillingAccountId": "steelyard", "BillingCurrency": "USD",
+        **dict.fromkeys(provider, named.service_provider), "BillingCurrency": "USD",
+        "HostProviderName": named.host_provider, "InvoiceIssuerName": named.invoice_issuer,
+        "BillingAccountId": named.billing_account_id,
+        "BillingAccountName": named.billing_account_name,
         "ServiceCategory": "AI and Machine Learning", "ServiceSubcategory": "Machine Learning",
     }  # fmt: skip
 
@@ -143,13 +156,13 @@ def _commitment(price: Price) -> dict[str, Cell]:
     }  # fmt: skip
 
 
-def _purchase(covered: list[Charge], price: Price) -> dict[str, Cell]:
+def _purchase(covered: list[Charge], price: Price, parties: Parties) -> dict[str, Cell]:
     nano = sum(charge.cost_nano for charge in covered)
     last = max(covered, key=lambda charge: charge.last_seq)
     hours, unit_price = _quantity(nano, price), exact(price.price_nano, NANO)
     unit = UNITS.get(price.unit, price.unit)
     return {
-        **_when(last), **_costs(nano), **_issuer(), **_commitment(price),
+        **_when(last), **_costs(nano), **_parties(parties), **_commitment(price),
         "EffectiveCost": exact(0, NANO),
         "ChargeCategory": "Purchase", "ChargeFrequency": "Recurring",
         "ChargeDescription": f"Reservation of {price.sku}: the part that fell on this day",

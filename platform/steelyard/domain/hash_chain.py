@@ -27,12 +27,14 @@ def canonical(row: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: a value is a float, which has no exact text, or of another unknown type.
     """
-    # Most values are short ASCII text; a call for each would cost more than the encoding. Column
-    # names are a kind of str that the encoder does not take as keys.
+    # Most values are ASCII text and integers; a call for each would cost more than the encoding.
+    # Column names are a kind of str that the encoder does not take as keys.
     plain = {
-        str(key): value if type(value) is str and value.isascii() else _plain(key, value)
+        str(key): value if type(value) is str and value.isascii()
+        else str(value) if type(value) is int and key not in PLAIN_INTEGERS
+        else _plain(key, value)
         for key, value in row.items()
-    }
+    }  # fmt: skip
     return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 
 

@@ -4,7 +4,7 @@ Balance of an account = debits − credits, per unit. What is consumed is debite
 and credited to the pool; the pool is debited from the supply; after allocation it is 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,6 +18,9 @@ Role = Literal["supply", "pool", "consumer", "idle", "overhead"]
 BatchKind = Literal["allocation", "valuation", "redistribution", "reversal", "correction"]
 QUANTITIES: frozenset[Unit] = frozenset({"device_us", "mJ"})
 """What was measured. The other units value it, and may be valued again."""
+
+ALLOCATION = "busy_share"
+"""The method that charges windows: busy time decides the shares of what was reserved."""
 
 FORMAT = 2
 """Version of the hashed bytes; 2 added ``tier``."""
@@ -134,6 +137,15 @@ def content_sha256(row: Mapping[str, Any]) -> str:
     return digest({k: v for k, v in hashed_row(row).items() if k not in ("seq", "recorded_us")})
 
 
+def inputs_sha256(windows: Iterable[tuple[str, str]]) -> str:
+    """Digest of what a batch was worked out from: (key, ``content_sha256``) of its windows.
+
+    What it was valued with is cited by its entries, by ids that are digests themselves.
+    """
+    lines = sorted(f"{key}:{content}" for key, content in windows)
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
 def period_of(at_us: int) -> tuple[str, int, int]:
     """The calendar month (UTC) of a moment: id, start, end.
 
@@ -152,9 +164,10 @@ def _us(moment: datetime) -> int:
 
 def merge(transfers: Sequence[Transfer]) -> tuple[Transfer, ...]:
     """Join transfers that differ in nothing but the amount; drop those of nothing."""
-    merged: dict[tuple[str, ...], Transfer] = {}
+    sums: dict[tuple[str, ...], int] = {}
+    last: dict[tuple[str, ...], Transfer] = {}
     for t in transfers:
         key = (t.unit, t.debit.path, t.credit.path, t.price_id or "", t.tier or "", *t.coef_ids)
-        before = merged.get(key)
-        merged[key] = replace(t, amount=t.amount + before.amount) if before else t
-    return tuple(t for _, t in sorted(merged.items()) if t.amount)
+        sums[key] = sums.get(key, 0) + t.amount
+        last[key] = t
+    return tuple(replace(last[key], amount=total) for key, total in sorted(sums.items()) if total)

@@ -5,10 +5,11 @@ one boot it numbers its rows, so that a gap shows. Times are int microseconds UT
 work is nanoseconds (``_ns``). What is not known is ``None``, never 0.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
+
+import orjson
 
 ResourceKind = Literal["replica", "train_worker", "node", "reservation"]
 LedgerPhase = Literal["training", "inference"]
@@ -87,7 +88,8 @@ class UsageWindow:
     ``busy_ns`` sums execution intervals; a batch occupies a slot once, waiting is excluded.
     ``version`` is None while a run has no registered version yet; then ``run_id`` is set.
     Cache hits are counted among the requests and cost nothing; what they avoided is not credited.
-    ``flop`` is an exact integer, or None when the version's FLOPs are not known.
+    ``flop`` is an exact integer, or None when the version's FLOPs are not known; ``datatype`` is
+    what most of it was computed in (``fp32``, ``bf16``), None when the producer does not say.
     """
 
     producer_id: str
@@ -110,6 +112,7 @@ class UsageWindow:
     tokens_out: int = 0
     busy_ns: int = 0
     flop: int | None = None
+    datatype: str | None = None
 
     def __post_init__(self) -> None:
         _ordered(self.window_start_us, self.window_end_us)
@@ -152,5 +155,4 @@ def _ordered(start_us: int, end_us: int) -> None:
 
 
 def _digest(parts: list[object]) -> str:
-    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(orjson.dumps(parts)).hexdigest()

@@ -1,5 +1,6 @@
 """Prices and coefficients with two clocks: from when they hold, and since when we know them."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -66,9 +67,13 @@ class RateBook:
             if row.recorded_us <= as_of_us:
                 self._rows.setdefault((row.kind, row.key), []).append(row)
         self._zones: dict[str, list[ZoneRow]] = {}
+        moments = {row.valid_from_us for rows in self._rows.values() for row in rows}
         for zone in sorted(zones, key=lambda z: z.coef_id):
             if zone.recorded_us <= as_of_us:
                 self._zones.setdefault(zone.key, []).append(zone)
+                moments.add(zone.valid_from_us)
+        self._changes = sorted(moments)
+        self._valuations: dict[tuple[str, str | None, str, int], Valuation] = {}
 
     def prices(self, sku: str) -> list[Price]:
         """The rows of one SKU."""
@@ -102,7 +107,18 @@ class RateBook:
         return sorted(r for r in named - {DEFAULT} if self.intensity(r, at_us))
 
     def valuation(self, resource: Resource, at_us: int) -> Valuation:
-        """Everything that values a resource's windows of one moment."""
+        """Everything that values a resource's windows of one moment.
+
+        Between two changes it is the same, so it is looked up once.
+        """
+        since = bisect_right(self._changes, at_us)
+        key = (resource.device_model, resource.region, resource.price_sku, since)
+        found = self._valuations.get(key)
+        if found is None:
+            found = self._valuations[key] = self._valuation(resource, at_us)
+        return found
+
+    def _valuation(self, resource: Resource, at_us: int) -> Valuation:
         idle = self.coefficient("device_idle_w", resource.device_model, at_us)
         peak = self.coefficient("device_max_w", resource.device_model, at_us)
         load = (

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 from steelyard.domain.accounts import is_failed, moved
 from steelyard.domain.errors import NotFound, Refused
-from steelyard.domain.ledger import QUANTITIES, Account, Batch, Posting, Transfer, merge, period_of
+from steelyard.domain.ledger import (
+    ALLOCATION,
+    QUANTITIES,
+    Account,
+    Batch,
+    Posting,
+    Transfer,
+    inputs_sha256,
+    merge,
+    period_of,
+)
 from steelyard.domain.posting import idle_account, window_transfers
 from steelyard.domain.rollout import SECOND_US
 from steelyard.services.reservations import unused_capacity
@@ -26,10 +36,10 @@ if TYPE_CHECKING:
     from steelyard.ports.clock import Clock
 
 HOUR_US = 3600 * SECOND_US
-ALLOCATION = "busy_share"
-"""Busy time decides the shares of what was reserved, and of its energy."""
 VALUATION = "valuation"
 """Money and carbon of the same windows; valued anew when a price or an intensity changes."""
+METHOD_VERSION = 2
+"""From 2 on, a batch's inputs are the contents of its windows, not only their keys."""
 TO_VERSION, TO_FAILED = "run_to_version", "run_to_failed"
 TOGETHER = 50
 """Postings a transaction: what is written at once is synced to disk at once."""
@@ -245,21 +255,10 @@ def _batch(
     first = group[0].supply.window_start_us
     return Batch(
         kind="allocation" if method_id == ALLOCATION else "valuation",
-        method_id=method_id, method_version=1,
+        method_id=method_id, method_version=METHOD_VERSION,
         subject=f"{group[0].resource.resource_id}@{first // HOUR_US}",
         period_start_us=min(w.supply.window_start_us for w in group),
         period_end_us=max(w.supply.window_end_us for w in group),
-        inputs_sha256=_inputs(group), created_by="ledger", reason=reason, transfers=transfers,
+        inputs_sha256=inputs_sha256(key for w in group for key in w.contents.items()),
+        created_by="ledger", reason=reason, transfers=transfers,
     )  # fmt: skip
-
-
-def _inputs(group: "Sequence[OpenWindow]") -> str:
-    lines = sorted(
-        line
-        for window in group
-        for line in (
-            f"supply:{window.supply.idem_key}",
-            *(f"usage:{usage.idem_key}" for usage in window.usages),
-        )
-    )
-    return sha256("\n".join(lines).encode()).hexdigest()

@@ -19,7 +19,7 @@ from steelyard.domain.energy_summary import (
     spdx_document,
 )
 from steelyard.domain.errors import NotFound, SteelyardError
-from steelyard.domain.focus import Reference, rows
+from steelyard.domain.focus import Parties, Reference, rows
 from steelyard.domain.focus_columns import Version, columns
 from steelyard.domain.ledger import Unit
 from steelyard.domain.lineage import upstream
@@ -79,6 +79,7 @@ class Exports:
     def __init__(
         self, charges: "ChargeStore", ledger: "LedgerStore", catalog: "CatalogStore",
         facts: "FactStore", budgets: "BudgetStore", clock: "Clock", write: WriteTable,
+        parties: Parties,
     ) -> None:  # fmt: skip
         self._charges = charges
         self._ledger = ledger
@@ -87,6 +88,7 @@ class Exports:
         self._budgets = budgets
         self._clock = clock
         self._write = write
+        self._parties = parties
 
     def entries(self, path: Path | None, form: Form) -> Exported:
         """Every entry in order, with accounts, amounts and hashes."""
@@ -130,7 +132,7 @@ class Exports:
             charges = [c for c in day.charges if model in (None, c.account.model)]
             tally.add(charges, day.without_cost if model is None else {})
             teams = teams_on(owners, movements[0].day)
-            yield from rows(charges, Reference(prices, variants, teams), version)
+            yield from rows(charges, Reference(prices, variants, teams, self._parties), version)
         if tally.cost_nano != (total := snapshot.total_nano()):
             raise SteelyardError(
                 f"The charges sum to {tally.cost_nano} nano-USD, the ledger to {total}.",

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from steelyard.adapters.spool import Producer
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.domain.cost import charges
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
@@ -101,7 +102,9 @@ def _assert_complete(desk: Desk, crew: Crew, killed: int) -> None:
     found = desk.facts.completeness("m")
     assert found.share == 1.0
     with desk.engine.connect() as connection:
-        boots = connection.execute(select(t.boot).where(t.boot.c.producer_id != "collector")).all()
+        boots = connection.execute(
+            select(projections.boot).where(projections.boot.c.producer_id != "collector")
+        ).all()
         ends = connection.execute(select(t.boot_end)).all()
     inferred = {end.boot_id for end in ends if end.producer_id == "collector"}
     said = {end.boot_id for end in ends} - inferred

@@ -6,6 +6,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.adapters.sql.periods import PeriodStore
+from steelyard.domain.catalog_rows import CoefficientDeclaration, PriceDeclaration
+from steelyard.domain.cost import PriceKind
 from steelyard.domain.facts import Fact
 from steelyard.services.books import Books
 from steelyard.services.metering import Metering
@@ -162,14 +165,25 @@ class Bookkeeping:
         self.periods = PeriodStore(engine)
         self.metering = Metering(self.facts, SpoolFolder(spool), self.clock)
         self.books = Books(self.facts, self.ledger, self.periods, self.catalog, self.clock)
+        self.price("gpu-hour", 3_000_000_000)
+        self.price("dime-hour", 100_000_000)
         with engine.begin() as connection:
-            connection.execute(insert(t.price), _price("gpu-hour", 3_000_000_000))
-            connection.execute(insert(t.price), _price("dime-hour", 100_000_000))
             for kind, key, value in (
                 ("device_idle_w", "gpu", "100"), ("device_max_w", "gpu", "400"),
                 ("pue", "DEU", "1.2"), ("grid_ci", "DEU", "380.95"),
             ):  # fmt: skip
                 connection.execute(insert(t.coefficient), _coefficient(kind, key, value))
+
+    def price(
+        self, sku: str, nano: int, valid_from_us: int = 0, recorded_us: int = 0,
+        kind: PriceKind = "on_demand",
+    ) -> str:  # fmt: skip
+        """Declare a price as of any moment; the row's id."""
+        price = PriceDeclaration(sku, kind, "USD", "device_hour", nano, valid_from_us, "test")
+        row = {"price_id": price.row_id, **asdict(price), "recorded_us": recorded_us}
+        with self.engine.begin() as connection:
+            connection.execute(insert(t.price), row)
+        return price.row_id
 
     def post(self, *facts: Fact) -> int:
         """Take facts in and post whatever waits; the number of entries."""
@@ -190,16 +204,9 @@ class Bookkeeping:
         return sums
 
 
-def _price(sku: str, nano: int) -> dict[str, object]:
-    return {"price_id": sku, "sku": sku, "kind": "on_demand", "currency": "USD",
-            "unit": "device_hour", "price_nano": nano, "valid_from_us": 0, "recorded_us": 0,
-            "source": "test"}  # fmt: skip
-
-
 def _coefficient(kind: str, key: str, value: str) -> dict[str, object]:
-    return {"coef_id": f"{kind}-{key}", "kind": kind, "key": key, "value": value, "unit": "W",
-            "source": "test", "licence": "CC0-1.0", "valid_from_us": 0,
-            "recorded_us": 0}  # fmt: skip
+    row = CoefficientDeclaration(kind, key, value, "W", None, None, None, "test", "CC0-1.0", 0)
+    return {"coef_id": row.row_id, **asdict(row), "recorded_us": 0}
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import insert
 
-from steelyard.adapters.sql import tables as t
 from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.facts import Fact
 from steelyard.domain.ledger import Posting
@@ -185,18 +183,10 @@ def test_a_failed_run_s_cost_goes_to_the_next_version(books: Bookkeeping) -> Non
     }  # fmt: skip
 
 
-def _reprice(books: Bookkeeping, nano: int, valid_from_us: int, recorded_us: int) -> None:
-    row = {"price_id": f"new-{recorded_us}", "sku": "gpu-hour", "kind": "on_demand",
-           "currency": "USD", "unit": "device_hour", "price_nano": nano,
-           "valid_from_us": valid_from_us, "recorded_us": recorded_us, "source": "t"}  # fmt: skip
-    with books.engine.begin() as connection:
-        connection.execute(insert(t.price), row)
-
-
 def test_a_window_across_a_price_change_pays_each_part_at_its_price(books: Bookkeeping) -> None:
     """23:30-00:30 across $2 -> $3 an hour is $2.50 (A14)."""
-    _reprice(books, 2_000_000_000, 1, 1)
-    _reprice(books, 3_000_000_000, 24 * HOUR, 2)
+    books.price("gpu-hour", 2_000_000_000, 1, 1)
+    books.price("gpu-hour", 3_000_000_000, 24 * HOUR, 2)
     books.clock.at_us = 48 * HOUR
     books.post(REPLICA, _supply(1, 24 * HOUR - HOUR // 2))
     assert books.balances("nUSD")["supply:serve/shop/0"] == -2_500_000_000
@@ -206,7 +196,7 @@ def test_valuing_anew_changes_money_and_no_energy(books: Bookkeeping) -> None:
     """A price that was known too late: one reversal, one new value, quantities as they were."""
     books.post(REPLICA, _supply(1), _busy(2, "a", 600))
     before, entries = _all(books), len(list(books.ledger.entries()))
-    _reprice(books, 6_000_000_000, 0, HOUR)
+    books.price("gpu-hour", 6_000_000_000, 0, HOUR)
     assert books.books.value_anew(0, HOUR).hours == 1
     after = _all(books)
     assert (after["device_us"], after["mJ"]) == (before["device_us"], before["mJ"])
@@ -219,11 +209,7 @@ def test_two_who_value_anew_at_once_value_once(books: Bookkeeping) -> None:
     """Also when the hour had no value before, so that there is nothing to reverse."""
     books.post(Resource("serve/shop/0", "replica", "none", 1, 1, "later-hour", 0), _supply(1))
     assert books.balances("nUSD") == {}
-    row = {"price_id": "late", "sku": "later-hour", "kind": "spot", "currency": "USD",
-           "unit": "device_hour", "price_nano": 10**9, "valid_from_us": 0, "recorded_us": 1,
-           "source": "t"}  # fmt: skip
-    with books.engine.begin() as connection:
-        connection.execute(insert(t.price), row)
+    books.price("later-hour", 10**9, recorded_us=1, kind="spot")
     barrier = threading.Barrier(4)
 
     def value(_: int) -> int:

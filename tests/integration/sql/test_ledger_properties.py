@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.domain.errors import Refused
 from steelyard.domain.facts import Fact
@@ -111,7 +112,7 @@ def _balances(books: Bookkeeping) -> list[Any]:
 
 def _sums(books: Bookkeeping) -> dict[str, list[tuple[Any, ...]]]:
     """The sums that reports read, by account path."""
-    a, r = t.account, t.rollup_day
+    a, r = t.account, projections.rollup_day
     with books.engine.connect() as connection:
         days = connection.execute(
             select(a.c.path, a.c.unit, r.c.day, r.c.tier, r.c.amount)
@@ -119,7 +120,7 @@ def _sums(books: Bookkeeping) -> dict[str, list[tuple[Any, ...]]]:
             .where(r.c.amount != 0)
         )
         found = {"rollup_day": sorted(map(tuple, days), key=str)}
-        for table in (t.usage_day, t.boot):
+        for table in (projections.usage_day, projections.boot):
             found[table.name] = sorted(map(tuple, connection.execute(select(table))), key=str)
     return found
 
@@ -204,11 +205,7 @@ def test_valuing_anew_leaves_quantities_and_taking_all_back_leaves_nothing(
     books = new_books()
     _at_once(books, [*history.resources, *history.windows])
     measured = [b for b in _balances(books) if b.unit in QUANTITIES]
-    row = {"price_id": "new", "sku": "gpu-hour", "kind": "on_demand", "currency": "USD",
-           "unit": "device_hour", "price_nano": price_nano, "valid_from_us": 0,
-           "recorded_us": 1, "source": "t"}  # fmt: skip
-    with books.engine.begin() as connection:
-        connection.execute(insert(t.price), row)
+    books.price("gpu-hour", price_nano, recorded_us=1)
     books.books.value_anew(0, JANUARY)
     assert [b for b in _balances(books) if b.unit in QUANTITIES] == measured
     standing = {

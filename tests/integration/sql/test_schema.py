@@ -1,13 +1,20 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
-from steelyard.adapters.sql.database import VERSION_TABLE, migrate
+from steelyard.adapters.sql.database import VERSION_TABLE, migrate, reading, upgrade
+from steelyard.adapters.sql.ledger import LedgerStore
+from steelyard.adapters.sql.projections import PROJECTIONS
 from steelyard.adapters.sql.tables import metadata
 from steelyard.domain.errors import Unavailable
+from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
+
+from .conftest import Bookkeeping
 
 pytestmark = pytest.mark.integration
+
+HOUR = 3_600_000_000
 
 
 def test_the_migrations_make_the_declared_tables(engine: Engine) -> None:
@@ -25,6 +32,44 @@ def test_migrating_twice_changes_nothing(empty_engine: Engine) -> None:
     assert not migrate(empty_engine)
     assert sorted(inspect(empty_engine).get_table_names()) == before
     assert set(metadata.tables) < set(before)
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_with_its_sums(
+    books: Bookkeeping, empty_engine: Engine
+) -> None:
+    """Facts and entries stay as they are; the sums that reports read are made anew from them."""
+    replica = Resource("serve/m/0", "replica", "gpu", 1, 1, "gpu-hour", 0, "DEU")
+    books.post(replica, SupplyWindow("p", "boot", 1, "serve/m/0", 0, HOUR, HOUR),
+               UsageWindow("p", "boot", 2, "serve/m/0", 0, HOUR, "m", 1, "inference", "serve",
+                           requests=3, busy_ns=10**12, flop=10**20))  # fmt: skip
+    upgrade(empty_engine, "0001")
+    inspected = inspect(empty_engine)
+    old = {name: [c["name"] for c in inspected.get_columns(name)]
+           for name in inspected.get_table_names()}  # fmt: skip
+    with reading(books.engine) as source, empty_engine.begin() as target:
+        for table in metadata.sorted_tables:
+            if table.name in old and table not in PROJECTIONS:
+                wanted = select(*(table.c[name] for name in old[table.name]))
+                rows = source.execute(wanted).mappings().all()
+                if rows:
+                    target.execute(insert(table), [dict(row) for row in rows])
+    assert migrate(empty_engine)
+    assert not migrate(empty_engine)
+    for table in PROJECTIONS:
+        with reading(books.engine) as source, reading(empty_engine) as target:
+            kept, made = (c.execute(select(table)).all() for c in (source, target))
+        assert kept and sorted(made) == sorted(kept), table.name
+    assert LedgerStore(empty_engine).first_break() is None
+
+
+def test_sums_of_another_version_are_made_anew(books: Bookkeeping) -> None:
+    """Whoever finds sums that another Steelyard made does not add to them."""
+    with books.engine.begin() as connection:
+        connection.execute(text("update projection set version = 0"))
+        connection.execute(text("drop table rollup_day"))
+    assert migrate(books.engine)
+    assert "rollup_day" in inspect(books.engine).get_table_names()
+    assert not migrate(books.engine)
 
 
 def test_a_newer_schema_is_refused(engine: Engine) -> None:

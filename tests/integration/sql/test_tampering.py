@@ -16,6 +16,7 @@ from sqlalchemy import (
     text,
 )
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
@@ -182,16 +183,67 @@ def test_a_changed_balance_is_found_and_can_be_rebuilt(
     """Sums are derived: the entries decide, the sums are made anew from them."""
     before = posted.ledger.balances()
     with posted.engine.connect() as connection:
-        query = select(func.min(t.balance.c.account_id)).where(t.balance.c.amount != 0)
+        query = select(func.min(projections.balance.c.account_id)).where(
+            projections.balance.c.amount != 0
+        )
         number = connection.execute(query).scalar_one()
-    change = _changed(t.balance, column)
+    change = _changed(projections.balance, column)
     statement = f"update balance set {column} = {change} where account_id = {number}"
-    with tamper(t.balance, statement):
+    with tamper(projections.balance, statement):
         found = posted.ledger.first_break()
         assert found is not None and "rebuild" in found.what
         posted.ledger.rebuild()
         assert posted.ledger.first_break() is None
         assert posted.ledger.balances() == before
+
+
+@pytest.mark.parametrize("table", [t.supply_window, t.usage_window], ids=lambda table: table.name)
+def test_any_changed_column_of_a_window_names_the_entry_that_it_was_charged_by(
+    posted: Bookkeeping, tamper: Tamper, table: Table
+) -> None:
+    """What was measured cannot be rewritten under the entries that were worked out from it."""
+    key = f"(select min(idem_key) from {table.name} where resource_id = 'serve/shop/1')"
+    for column in (c.name for c in table.columns if c.name != "received_us"):
+        change = _changed(table, column)
+        if column == "flop" and posted.engine.dialect.name == "sqlite":
+            change = "'7'"
+        with tamper(table, f"update {table.name} set {column} = {change} where idem_key = {key}"):
+            entry = next(e for e in posted.ledger.entries() if e["seq"] == _named(posted.ledger))
+            batch = posted.ledger.batch(entry["batch_id"])
+            assert batch is not None and batch.subject == "serve/shop/1@0", column
+    assert posted.ledger.first_break() is None
+
+
+def test_a_window_that_is_gone_or_was_slipped_in_is_found(
+    posted: Bookkeeping, tamper: Tamper
+) -> None:
+    """Neither less nor more was measured than what was charged."""
+    u = "usage_window"
+    with tamper(t.usage_window, f"delete from {u} where resource_id = 'serve/shop/1'"):
+        assert "windows" in posted.ledger.first_break().what  # type: ignore[union-attr]
+    with tamper(t.usage_window, f"update {u} set resource_id = 'serve/shop/1'"):
+        assert posted.ledger.first_break() is not None
+    assert posted.ledger.first_break() is None
+
+
+def test_a_changed_price_or_coefficient_names_the_first_entry_that_cites_it(
+    posted: Bookkeeping, tamper: Tamper
+) -> None:
+    """A figure that money or carbon rests on is known by the digest of its row."""
+    for table, key, cited in (
+        (t.price, "price_id", "price_id"),
+        (t.coefficient, "coef_id", "coef_ids"),
+    ):
+        kept = {e["seq"]: e[cited] for e in posted.ledger.entries() if e[cited]}
+        first = min(kept)
+        one = kept[first] if isinstance(kept[first], str) else kept[first][0]
+        for column in (c.name for c in table.columns if c.name not in (key, "recorded_us")):
+            change = {"kind": "'spot'"}.get(column) or _changed(table, column)
+            with tamper(
+                table, f"update {table.name} set {column} = {change} where {key} = '{one}'"
+            ):
+                assert _named(posted.ledger) == first, column
+    assert posted.ledger.first_break() is None
 
 
 def test_a_deleted_entry_is_named(posted: Bookkeeping, tamper: Tamper) -> None:

@@ -101,6 +101,34 @@ def test_a_dossier_is_one_json_document(run: Run, tmp_path: Path) -> None:
     assert json.loads(out)["versions"][0]["training_flop"] is None
 
 
+def test_the_names_of_a_company_are_settings(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the file, from the environment, or the platform's own; in every version's columns."""
+    (tmp_path / "home" / "steelyard.toml").write_text(
+        'focus_invoice_issuer = "Group IT"\nfocus_billing_account_id = "cc-4711"\n'
+    )
+    monkeypatch.setenv("STEELYARD_FOCUS_SERVICE_PROVIDER", " ML Platform ")
+    monkeypatch.setenv("STEELYARD_FOCUS_HOST_PROVIDER", "Example Cloud")
+    row = next(csv.DictReader(run("--format", "focus")[0].splitlines()))
+    assert (row["InvoiceIssuerName"], row["BillingAccountId"]) == ("Group IT", "cc-4711")
+    assert (row["ServiceProviderName"], row["HostProviderName"]) == ("ML Platform", "Example Cloud")
+    assert row["BillingAccountName"] == "Steelyard"
+    old = run("--format", "focus", "--focus-version", "1.2")[0]
+    assert next(csv.DictReader(old.splitlines()))["ProviderName"] == "ML Platform"
+
+
+@pytest.mark.parametrize("setting", ["focus_invoice_issuer", "focus_billing_account_id"])
+def test_a_name_that_the_specification_needs_cannot_be_empty(
+    run: Run, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty name would make an invalid file; it is refused before one is written."""
+    monkeypatch.setenv(f"STEELYARD_{setting.upper()}", " ")
+    with pytest.raises(InvalidInput) as refused:
+        run("--format", "focus")
+    assert [fault.where for fault in refused.value.faults] == [setting]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -21,7 +21,7 @@ from steelyard.domain.charge import (
 from steelyard.domain.cost import Price
 from steelyard.domain.energy_summary import Stage, earliest_of_runs
 from steelyard.domain.errors import InvalidInput
-from steelyard.domain.focus import PRICING, Reference, rows
+from steelyard.domain.focus import PRICING, Parties, Reference, rows
 from steelyard.domain.focus_columns import Version, columns, parse_version
 from steelyard.domain.ledger import Account, Unit
 from steelyard.domain.metering import EnergyMethod
@@ -39,7 +39,8 @@ PRICES = {
     "year": Price("year", "gpu-year", "USD", 1_000_000_000, 0, 0, kind="reserved"),
 }
 UNIT_PRICES = {price_id: price.price_nano for price_id, price in PRICES.items()}
-REFERENCE = Reference(PRICES, {("a", 1): "int8"}, {"a": "search"})
+PARTIES = Parties("Group IT", "cc-4711", "Search", "ML Platform", "Example Cloud")
+REFERENCE = Reference(PRICES, {("a", 1): "int8"}, {"a": "search"}, PARTIES)
 
 
 def moved(
@@ -142,6 +143,21 @@ def test_rows_of_a_shared_resource_agree_in_every_dimension_of_the_whole() -> No
     tags = {row["AllocatedResourceName"]: row["AllocatedTags"] for row in found}
     assert json.loads(tags["a/1 serve"])["team"] == "search"
     assert tags[None] is None
+
+
+@pytest.mark.parametrize("version", get_args(Version))
+def test_every_row_names_who_charges_whom_and_for_whom(version: Version) -> None:
+    """Usage, adjustments and purchases alike; before 1.4 the provider has two other names."""
+    found = focus(
+        moved(500), moved(7, price=None), moved(9, price="year", seq=2), version=version
+    )  # fmt: skip
+    named = {"InvoiceIssuerName": "Group IT", "BillingAccountId": "cc-4711",
+             "BillingAccountName": "Search", "ServiceProviderName": "ML Platform",
+             "ProviderName": "ML Platform", "PublisherName": "ML Platform",
+             "HostProviderName": "Example Cloud"}  # fmt: skip
+    assert {row["ChargeCategory"] for row in found} == {"Usage", "Adjustment", "Purchase"}
+    for row in found:
+        assert {name: row[name] for name in named} == named
 
 
 def test_focus_1_2_knows_no_split_and_names_the_models_themselves() -> None:

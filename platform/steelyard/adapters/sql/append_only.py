@@ -3,43 +3,39 @@
 SQLite's ``INSERT OR REPLACE`` deletes without firing DELETE triggers unless
 ``recursive_triggers`` is on, and a foreign connection may not set it; a BEFORE INSERT trigger
 therefore ignores a row whose primary or unique key exists.
+
+Migrations run these statements: what a landed one creates is changed by a new one, not here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sqlalchemy import Table, UniqueConstraint
-
-from steelyard.adapters.sql.tables import APPEND_ONLY, entry, period, promotion, rollout_event
-
-CHAINED = (entry, rollout_event, promotion)
+Keys = tuple[tuple[str, ...], ...]
+"""The columns of a table's primary key and of its unique constraints."""
+CHAINED = ("entry", "rollout_event", "promotion")
 
 
-def sqlite_triggers() -> Iterator[str]:
-    """The statements that create the triggers on SQLite."""
-    for table in APPEND_ONLY:
+def sqlite_keeping(tables: Mapping[str, Keys]) -> Iterator[str]:
+    """The statements that make tables append-only on SQLite."""
+    for table, keys in tables.items():
         for verb in ("update", "delete"):
             yield (
-                f"create trigger {table.name}_no_{verb} before {verb} on {table.name} "
-                f"begin select raise(abort, '{table.name} is append-only'); end"
+                f"create trigger {table}_no_{verb} before {verb} on {table} "
+                f"begin select raise(abort, '{table} is append-only'); end"
             )
-        yield (
-            f"create trigger {table.name}_no_replace before insert on {table.name} "
-            f"when exists (select 1 from {table.name} where {_same_key(table)}) "
-            "begin select raise(ignore); end"
-        )
+        yield _no_replace(table, keys)
+
+
+def sqlite_ledger(period_keys: Keys) -> Iterator[str]:
+    """The statements that keep chains, periods and entries sound on SQLite."""
     for table in CHAINED:
         yield (
-            f"create trigger {table.name}_chain before insert on {table.name} when "
-            f"not exists (select 1 from {table.name} where seq = new.seq) and ("
-            f"new.seq <> (select coalesce(max(seq), 0) + 1 from {table.name}) or "
-            f"new.prev_hash <> coalesce((select hash from {table.name} where seq = new.seq - 1), "
-            f"'{'0' * 64}')) begin select raise(abort, '{table.name} breaks its chain'); end"
+            f"create trigger {table}_chain before insert on {table} when "
+            f"not exists (select 1 from {table} where seq = new.seq) and ("
+            f"new.seq <> (select coalesce(max(seq), 0) + 1 from {table}) or "
+            f"new.prev_hash <> coalesce((select hash from {table} where seq = new.seq - 1), "
+            f"'{'0' * 64}')) begin select raise(abort, '{table} breaks its chain'); end"
         )
-    yield (
-        "create trigger period_no_replace before insert on period "
-        f"when exists (select 1 from period where {_same_key(period)}) "
-        "begin select raise(ignore); end"
-    )
+    yield _no_replace("period", period_keys)
     yield (
         f"create trigger period_closes_once before update on period when {_PERIOD_UNSOUND} "
         "begin select raise(abort, 'a closed period never changes'); end"
@@ -54,32 +50,32 @@ def sqlite_triggers() -> Iterator[str]:
     )
 
 
-def postgresql_triggers() -> Iterator[str]:
-    """The statements that create the functions and triggers on PostgreSQL."""
-    yield (
-        "create function steelyard_refuse() returns trigger language plpgsql as $$ begin "
-        "raise exception '% is append-only', tg_table_name using errcode = '23000'; end $$"
-    )
-    for table in APPEND_ONLY:
+def postgresql_keeping(tables: Mapping[str, Keys]) -> Iterator[str]:
+    """The statements that make tables append-only on PostgreSQL, by ``steelyard_refuse``."""
+    for table in tables:
         yield (
-            f"create trigger {table.name}_no_change before update or delete on {table.name} "
+            f"create trigger {table}_no_change before update or delete on {table} "
             "for each row execute function steelyard_refuse()"
         )
         yield (
-            f"create trigger {table.name}_no_truncate before truncate on {table.name} "
+            f"create trigger {table}_no_truncate before truncate on {table} "
             "for each statement execute function steelyard_refuse()"
         )
+
+
+def postgresql_ledger() -> Iterator[str]:
+    """The statements that keep chains, periods and entries sound on PostgreSQL."""
     for table in CHAINED:
         yield (
-            f"create function {table.name}_chain() returns trigger language plpgsql as $$ begin "
-            f"if new.seq <> (select coalesce(max(seq), 0) + 1 from {table.name}) or new.prev_hash "
-            f"<> coalesce((select hash from {table.name} where seq = new.seq - 1), '{'0' * 64}') "
-            f"then raise exception '{table.name} breaks its chain' using errcode = '23000'; "
+            f"create function {table}_chain() returns trigger language plpgsql as $$ begin "
+            f"if new.seq <> (select coalesce(max(seq), 0) + 1 from {table}) or new.prev_hash "
+            f"<> coalesce((select hash from {table} where seq = new.seq - 1), '{'0' * 64}') "
+            f"then raise exception '{table} breaks its chain' using errcode = '23000'; "
             "end if; return new; end $$"
         )
         yield (
-            f"create trigger {table.name}_chain before insert on {table.name} "
-            f"for each row execute function {table.name}_chain()"
+            f"create trigger {table}_chain before insert on {table} "
+            f"for each row execute function {table}_chain()"
         )
     yield (
         "create function period_closes_once() returns trigger language plpgsql as $$ begin "
@@ -123,9 +119,16 @@ _PERIOD_UNSOUND = (
 )
 
 
-def _same_key(table: Table) -> str:
-    keys = [table.primary_key.columns.keys()]
-    keys += [c.columns.keys() for c in table.constraints if isinstance(c, UniqueConstraint)]
-    return " or ".join(
-        "(" + " and ".join(f"{name} = new.{name}" for name in names) + ")" for names in sorted(keys)
+REFUSE = (
+    "create function steelyard_refuse() returns trigger language plpgsql as $$ begin "
+    "raise exception '% is append-only', tg_table_name using errcode = '23000'; end $$"
+)
+"""The function that PostgreSQL's triggers call."""
+
+
+def _no_replace(table: str, keys: Keys) -> str:
+    same = " or ".join("(" + " and ".join(f"{k} = new.{k}" for k in key) + ")" for key in keys)
+    return (
+        f"create trigger {table}_no_replace before insert on {table} "
+        f"when exists (select 1 from {table} where {same}) begin select raise(ignore); end"
     )

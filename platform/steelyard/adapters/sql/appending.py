@@ -6,13 +6,14 @@ entries' hashes and triggers together.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, Insert, Table, delete, func, select
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import chunks, insert_into
+from steelyard.adapters.sql.insert import chunks, insert_for, insert_rows
 from steelyard.adapters.sql.periods import booking
 from steelyard.adapters.sql.rollups import add_entries
 from steelyard.domain.hash_chain import GENESIS, canonical, link_bytes
@@ -128,10 +129,10 @@ class Appender:
         """Write batches, entries, marks and sums; the number of entries."""
         if not self._batches:
             return 0
-        self._connection.execute(insert(t.batch), [self._batch_row(b) for b in self._batches])
+        insert_rows(self._connection, t.batch, [self._batch_row(b) for b in self._batches])
         rows = list(self._entries(self._account_ids()))
         if rows:
-            self._connection.execute(insert(t.entry), rows)
+            insert_rows(self._connection, t.entry, rows)
             add_entries(self._connection, rows)
         self._mark()
         return len(rows)
@@ -185,9 +186,8 @@ class Appender:
         if missing:
             first = (self._connection.execute(select(func.max(a.c.account_id))).scalar() or 0) + 1
             ids |= {key: first + n for n, key in enumerate(missing)}
-            self._connection.execute(
-                insert(a), [_account_row(ids[key], key[1], wanted[key]) for key in missing]
-            )
+            rows = [_account_row(ids[key], key[1], wanted[key]) for key in missing]
+            insert_rows(self._connection, a, rows)
         self.new_accounts = ids
         return ids
 
@@ -200,13 +200,15 @@ class Appender:
         keys, w = list(self._marks), t.waiting_window
         for chunk in chunks(keys):
             self._connection.execute(delete(w).where(w.c.idem_key.in_(chunk)))
-        new = insert_into(self._connection, t.posted_window)
-        self._connection.execute(
-            new.on_conflict_do_update(
-                index_elements=["idem_key"], set_={"batch_id": new.excluded.batch_id}
-            ),
-            [{"idem_key": key, "batch_id": batch} for key, batch in self._marks.items()],
-        )
+        rows = [{"idem_key": key, "batch_id": batch} for key, batch in self._marks.items()]
+        insert_rows(self._connection, _charging(self._connection.dialect.name), rows)
+
+
+@lru_cache
+def _charging(dialect: str) -> Insert:
+    new = insert_for(dialect, t.posted_window)
+    newest = {"batch_id": new.excluded.batch_id}
+    return new.on_conflict_do_update(index_elements=["idem_key"], set_=newest)
 
 
 def _content(row: bytes, seq: int, recorded_us: int) -> str:

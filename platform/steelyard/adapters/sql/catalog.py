@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
@@ -123,7 +124,7 @@ class CatalogStore:
 
     def unattributed_runs(self) -> list[tuple[str, str, int]]:
         """Runs with a balance of their own that have a version now: (run, model, version)."""
-        a, v, b = t.account, t.model_version, t.balance
+        a, v, b = t.account, t.model_version, projections.balance
         query = (
             select(v.c.run_id, v.c.model, v.c.version)
             .distinct()
@@ -136,7 +137,7 @@ class CatalogStore:
 
     def failed_runs(self) -> list[tuple[str, str]]:
         """Runs with a balance of their own that ended without success: (run, model)."""
-        a, b, r = t.account, t.balance, t.run_attempt
+        a, b, r = t.account, projections.balance, t.run_attempt
         succeeded = select(r.c.run_id).where(r.c.outcome.in_(("ok", "running")))
         query = (
             select(r.c.run_id, r.c.model)

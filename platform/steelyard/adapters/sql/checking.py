@@ -11,19 +11,29 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.appending import account, coef_ids
+from steelyard.adapters.sql.appending import REVERSAL, account, coef_ids
 from steelyard.adapters.sql.rollups import folded
+from steelyard.adapters.sql.sources import Charged, changed_sources
 from steelyard.domain.accounts import holds
 from steelyard.domain.hash_chain import Break, first_break
-from steelyard.domain.ledger import Batch, content_sha256, entry_key, hashed_row, period_of
+from steelyard.domain.ledger import (
+    ALLOCATION,
+    Batch,
+    content_sha256,
+    entry_key,
+    hashed_row,
+    period_of,
+)
 
 
 def find_break(connection: Connection) -> Break | None:
     """The first entry that does not hold, or None.
 
     Checked are the chain, the digests of entries and batches, the accounts' columns, the
-    published heads, the periods and their totals, and that balances equal the entries.
+    published heads, the periods and their totals, that balances equal the entries, and the
+    windows, prices and coefficients that entries rest on.
     """
     walk = _Walk(connection)
     # For this statement only: set on the connection, it would hold for those below too.
@@ -64,18 +74,32 @@ class _Walk:
         self._units = {row.account_id: row.unit for row in accounts if holds(account(row))}
         self._lines: Counter[str] = Counter()
         self.hashes: dict[int, str] = {}
+        self.firsts: dict[str, int] = {}
         self.periods: dict[str, int] = {}
         self.first: Break | None = None
 
     def row(self, row: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
         """What the chain's check needs of a row."""
         self._lines[row["batch_id"]] += 1
+        self.firsts.setdefault(row["batch_id"], row["seq"])
         self.hashes[row["seq"]] = row["hash"]
         self.periods[row["period_id"]] = row["seq"]
         if self.first is None:
             what = self._fault(row, self._lines[row["batch_id"]])
             self.first = Break(row["seq"], what) if what else None
         return hashed_row(row), row["prev_hash"], row["hash"]
+
+    def charged(self) -> dict[str, Charged]:
+        """The batches that charged windows."""
+        taken = {r["subject"] for r in self._batches.values() if r["method_id"] == REVERSAL}
+        return {
+            key: Charged(
+                self.firsts.get(key, 0), row["inputs_sha256"], row["method_version"],
+                stands=key in self.firsts and key not in taken,
+            )
+            for key, row in self._batches.items()
+            if row["method_id"] == ALLOCATION
+        }  # fmt: skip
 
     def emptied(self) -> str | None:
         """A batch without entries that does not have its digest."""
@@ -120,11 +144,12 @@ def _other_breaks(connection: Connection, walk: _Walk) -> Iterator[Break]:
         if what or not known:
             seq, what = row.closing_seq if known else newest, what or "was changed after it closed"
             yield Break(seq or newest, f"the period {row.period_id} {what}")
-    b = t.balance
+    b = projections.balance
     query = select(b.c.account_id, b.c.tier, b.c.amount).where(b.c.amount != 0)
     kept = {(row[0], row[1]): int(row[2]) for row in connection.execute(query)}
     if kept != folded(connection):
         yield Break(newest, "the balances do not equal the entries; rebuild them")
+    yield from changed_sources(connection, walk.charged())
 
 
 def _period_fault(connection: Connection, row: Any, last_seq: int) -> str | None:

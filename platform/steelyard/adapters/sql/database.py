@@ -13,6 +13,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from steelyard.adapters.sql import projections
+from steelyard.adapters.sql.rollups import rebuild
 from steelyard.domain.errors import Unavailable
 
 VERSION_TABLE = "steelyard_alembic_version"
@@ -89,7 +91,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def migrate(engine: Engine) -> bool:
-    """Bring the schema to this version's head; False when it is there already.
+    """Bring the schema and the sums to this version's; False when they are there already.
 
     Raises:
         Unavailable: the database was written by a newer Steelyard, or does not answer.
@@ -98,17 +100,33 @@ def migrate(engine: Engine) -> bool:
         current = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE}
         ).get_current_revision()
-    config = _alembic(engine)
-    script = ScriptDirectory.from_config(config)
+    script = ScriptDirectory.from_config(_alembic(engine))
     if current == script.get_current_head():
-        return False
+        return _sum_anew(engine)
     if current is not None and current not in {r.revision for r in script.walk_revisions()}:
         raise Unavailable(
             f"The ledger's schema is {current}, which this version does not know.",
             "Install the Steelyard that wrote it, or a newer one.",
         )
-    command.upgrade(config, "head")
+    upgrade(engine)
+    _sum_anew(engine)
     return True
+
+
+def _sum_anew(engine: Engine) -> bool:
+    """Make the sums that reports read anew if another version made them."""
+    with reading(engine) as connection:
+        if projections.are_current(connection):
+            return False
+    with writing(engine) as connection:
+        if not projections.are_current(connection):
+            rebuild(connection)
+    return True
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Run the migrations up to a revision, without making the sums."""
+    command.upgrade(_alembic(engine), revision)
 
 
 def _alembic(engine: Engine) -> Config:

@@ -2,23 +2,24 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select, union
 from sqlalchemy.exc import DataError, IntegrityError
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import REVERSAL
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
 from steelyard.adapters.sql.notes import note_supply, note_usage
 from steelyard.adapters.sql.quarantine import keep_aside_clashes, keep_aside_future
+from steelyard.adapters.sql.rows import from_row
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.cost import HOUR_US
 from steelyard.domain.errors import InvalidInput
-from steelyard.domain.facts import AHEAD_US, Fact, latest_us
-from steelyard.domain.hash_chain import digest
+from steelyard.domain.facts import AHEAD_US, Fact, content_sha256, latest_us
 from steelyard.domain.metering import (
     Activity,
     BootEnd,
@@ -30,8 +31,6 @@ from steelyard.domain.metering import (
     UsageWindow,
 )
 from steelyard.domain.posting import Owner
-
-F = TypeVar("F")
 
 KEYS: dict[type[Fact], tuple[Table, tuple[str, ...]]] = {
     Resource: (t.resource, ("resource_id",)),
@@ -58,7 +57,8 @@ class OpenWindow:
     """A supply window that is not in the ledger yet, with the usage inside it.
 
     ``owners`` are all that the resource ever worked for, in this window or another. ``late`` are
-    the keys of usage that arrived after the supply window did.
+    the keys of usage that arrived after the supply window did. ``contents`` are the digests that
+    the windows were stored with, by key.
     """
 
     resource: Resource
@@ -66,6 +66,7 @@ class OpenWindow:
     usages: tuple[UsageWindow, ...]
     owners: frozenset[Owner]
     late: tuple[str, ...] = ()
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class FactStore:
         )
         with reading(self._engine) as connection:
             return [
-                (_fact(Resource, row), row["moment"])
+                (from_row(Resource, row), row["moment"])
                 for row in connection.execute(query).mappings()
             ]
 
@@ -239,7 +240,7 @@ class FactStore:
         )
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings()
-            return [(_fact(Resource, row), row["ended_us"]) for row in rows]
+            return [(from_row(Resource, row), row["ended_us"]) for row in rows]
 
     def reserved_with(self, price_sku: str, hour_start_us: int) -> int:
         """Device-microseconds that resources under a price reserved in windows of one hour."""
@@ -259,7 +260,7 @@ class FactStore:
         self, model: str | None = None, first_day: int | None = None, last_day: int | None = None
     ) -> list[UsageDay]:
         """Usage by day, version, run, phase and activity; FLOPs are exact."""
-        u = t.usage_day
+        u = projections.usage_day
         query = select(u).order_by(u.c.model, u.c.version, u.c.day, u.c.phase, u.c.activity)
         if model is not None:
             query = query.where(u.c.model == model)
@@ -276,7 +277,7 @@ class FactStore:
         A boot of which nothing but its end arrived counts too, except for a single model: nobody
         knows what it worked for.
         """
-        b, e = t.boot, t.boot_end
+        b, e = projections.boot, t.boot_end
         last = func.coalesce(e.c.last_seq, b.c.highest_seq)
         query = select(
             func.coalesce(func.sum(b.c.received), 0), func.coalesce(func.sum(last), 0),
@@ -325,11 +326,14 @@ def _first_of_each(
 
 def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
     u, o, late = t.usage_window, t.resource_owner, t.late_usage
-    supplies = [_fact(SupplyWindow, row) for row in connection.execute(supply_query).mappings()]
+    rows = connection.execute(supply_query).mappings().all()
+    supplies = [from_row(SupplyWindow, row) for row in rows]
+    keys = [row["idem_key"] for row in rows]  # as stored: to work one out again is a hash
+    contents = {row["idem_key"]: row["content_sha256"] for row in rows}
     ids = sorted({w.resource_id for w in supplies})
     starts = [w.window_start_us for w in supplies]
     resources = {
-        row["resource_id"]: _fact(Resource, row)
+        row["resource_id"]: from_row(Resource, row)
         for row in connection.execute(
             select(t.resource).where(t.resource.c.resource_id.in_(ids))
         ).mappings()
@@ -338,10 +342,11 @@ def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
         u.c.resource_id.in_(ids),
         u.c.window_start_us.between(min(starts, default=0), max(starts, default=0)),
     )
-    usages: dict[tuple[str, int], list[UsageWindow]] = {}
+    usages: dict[tuple[str, int], list[tuple[str, UsageWindow]]] = {}
     for row in connection.execute(inside).mappings():
-        usage = _fact(UsageWindow, row)
-        usages.setdefault((usage.resource_id, usage.window_start_us), []).append(usage)
+        place = (row["resource_id"], row["window_start_us"])
+        usages.setdefault(place, []).append((row["idem_key"], from_row(UsageWindow, row)))
+        contents[row["idem_key"]] = row["content_sha256"]
     owners: dict[str, set[Owner]] = {}
     for one in connection.execute(select(o).where(o.c.resource_id.in_(ids))):
         owner = Owner(one.model, one.version or None, one.phase, one.run_id or None)
@@ -350,11 +355,14 @@ def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
         select(late.c.idem_key).where(late.c.resource_id.in_(ids))
     ).scalars())  # fmt: skip
     found = []
-    for supply in supplies:
-        mine = tuple(usages.get((supply.resource_id, supply.window_start_us), ()))
-        late_ones = tuple(one.idem_key for one in mine if one.idem_key in lates)
-        whose = frozenset(owners.get(supply.resource_id, ()))
-        found.append(OpenWindow(resources[supply.resource_id], supply, mine, whose, late_ones))
+    for key, supply in zip(keys, supplies, strict=True):
+        inside_it = usages.get((supply.resource_id, supply.window_start_us), ())
+        found.append(OpenWindow(
+            resources[supply.resource_id], supply, tuple(usage for _, usage in inside_it),
+            frozenset(owners.get(supply.resource_id, ())),
+            tuple(one for one, _ in inside_it if one in lates),
+            {one: contents[one] for one in (key, *(one for one, _ in inside_it))},
+        ))  # fmt: skip
     return found
 
 
@@ -362,7 +370,7 @@ def _row(fact: Fact, now_us: int) -> dict[str, Any]:
     # Facts are flat: no need of asdict, which copies deeply.
     row: dict[str, Any] = {name: getattr(fact, name) for name in fact.__dataclass_fields__}
     if isinstance(fact, SupplyWindow | UsageWindow):
-        row |= {"idem_key": fact.idem_key, "content_sha256": digest(row),
+        row |= {"idem_key": fact.idem_key, "content_sha256": content_sha256(fact),
                 "received_us": now_us}  # fmt: skip
     if isinstance(fact, PredictionRecord):
         row["classes"] = None if fact.classes is None else json.dumps(fact.classes)
@@ -377,8 +385,3 @@ def _usage_day(row: RowMapping) -> UsageDay:
         "version": row["version"] or None, "run_id": row["run_id"] or None,
         "flop": row["flop"] if row["flop_windows"] else None,
     })  # fmt: skip
-
-
-def _fact(kind: type[F], row: RowMapping) -> F:
-    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    return kind(**{name: row[name] for name in names})

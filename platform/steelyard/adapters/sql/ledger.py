@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, case, func, select
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import (
     REVERSAL,
@@ -139,7 +140,7 @@ class LedgerStore:
 
     def balances(self, model: str | None = None) -> list[Balance]:
         """Balances per account and unit; all of one model when given."""
-        a, b = t.account, t.balance
+        a, b = t.account, projections.balance
         query = (
             select(a, b.c.tier, b.c.amount)
             .outerjoin(b, b.c.account_id == a.c.account_id)
@@ -159,7 +160,7 @@ class LedgerStore:
 
         By day; by charge as long as everything happened within two days.
         """
-        a, r, e = t.account, t.rollup_day, t.entry
+        a, r, e = t.account, projections.rollup_day, t.entry
         mine = (a.c.model == model) & (a.c.unit == unit)
         joined = r.join(a, a.c.account_id == r.c.account_id)
         with reading(self._engine) as connection:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, tuple_
 
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import chunks, insert_into, insert_new
+from steelyard.adapters.sql.insert import chunks, insert_into, insert_new, insert_rows
 from steelyard.adapters.sql.rollups import NO_VERSION, add_boots, add_usage
 
 Rows = Sequence[Mapping[str, Any]]
@@ -17,9 +17,7 @@ def note_supply(connection: Connection, rows: Rows) -> set[tuple[str, int]]:
     if not rows:
         return set()
     names = ("idem_key", "window_start_us")
-    connection.execute(
-        insert(t.waiting_window), [{name: row[name] for name in names} for row in rows]
-    )
+    insert_rows(connection, t.waiting_window, [{name: row[name] for name in names} for row in rows])
     add_boots(connection, rows)
     _seen(connection, rows)
     return {(row["resource_id"], row["window_start_us"]) for row in rows}

@@ -6,19 +6,23 @@ boot. Each is written in the transaction that writes what it sums.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, select, tuple_, union_all
+from sqlalchemy import Connection, Insert, Table, func, select, tuple_, union_all
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
-from steelyard.adapters.sql.insert import chunks, insert_into
+from steelyard.adapters.sql.insert import chunks, insert_for, insert_into, insert_rows
 
 DAY_US = 86_400_000_000
 COUNTERS = (
     "windows", "requests", "errors", "cache_hits", "items", "tokens_in", "tokens_out", "busy_ns",
-    "flop", "flop_windows",
+    "busy_device_us", "flop", "flop_windows",
 )  # fmt: skip
-USAGE_KEY = ("model", "version", "day", "phase", "activity", "run_id")
+USAGE_KEY = (
+    "model", "version", "day", "phase", "activity", "run_id", "device_model", "datatype",
+)  # fmt: skip
 NO_VERSION = 0
 """Stands for a run without a version in ``usage_day``, whose key has no NULL."""
 
@@ -34,8 +38,8 @@ def add_entries(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> No
         ):  # fmt: skip
             totals[account, tier] = totals.get((account, tier), 0) + amount
             days[account, day, tier] = days.get((account, day, tier), 0) + amount
-    _add(connection, t.balance, ("account_id", "tier"), "amount", totals)
-    _add(connection, t.rollup_day, ("account_id", "day", "tier"), "amount", days)
+    _add(connection, projections.balance, ("account_id", "tier"), "amount", totals)
+    _add(connection, projections.rollup_day, ("account_id", "day", "tier"), "amount", days)
 
 
 def _add(
@@ -46,33 +50,53 @@ def _add(
     rows = [{**dict(zip(keys, k, strict=True)), column: v} for k, v in sums.items() if v]
     if not rows:
         return
-    new = insert_into(connection, table)
-    added = new.on_conflict_do_update(
-        index_elements=list(keys), set_={column: table.c[column] + new.excluded[column]}
-    )
-    connection.execute(added, rows)
+    insert_rows(connection, _adding(connection.dialect.name, table, keys, column), rows)
 
 
-def add_usage(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+@lru_cache
+def _adding(dialect: str, table: Table, keys: tuple[str, ...], column: str) -> Insert:
+    new = insert_for(dialect, table)
+    total = table.c[column] + new.excluded[column]
+    return new.on_conflict_do_update(index_elements=list(keys), set_={column: total})
+
+
+def add_usage(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Count usage windows into their days. FLOPs exceed 64 bits, so they are added in Python."""
     sums: dict[tuple[Any, ...], dict[str, int]] = {}
+    devices = _devices(connection, {row["resource_id"] for row in rows})
     for row in rows:
+        device_model, count, slots = devices[row["resource_id"]]
         key = (row["model"], row["version"] or NO_VERSION, row["window_start_us"] // DAY_US,
-               row["phase"], row["activity"], row["run_id"] or "")  # fmt: skip
+               row["phase"], row["activity"], row["run_id"] or "", device_model,
+               row["datatype"] or "")  # fmt: skip
         _merge(sums, key, {
-            **{name: row[name] for name in COUNTERS[1:-2]}, "windows": 1, "flop": row["flop"] or 0,
+            **{name: row[name] for name in COUNTERS[1:-3]}, "windows": 1, "flop": row["flop"] or 0,
+            "busy_device_us": row["busy_ns"] * count // (1_000 * slots),
             "flop_windows": int(row["flop"] is not None), "start_us": row["window_start_us"],
             "end_us": row["window_end_us"],
         })  # fmt: skip
     for known in _known(connection, list(sums)):
         _merge(sums, tuple(known[name] for name in USAGE_KEY), known)
     changed = [{**dict(zip(USAGE_KEY, k, strict=True)), **one} for k, one in sums.items()]
-    if changed:
-        new = insert_into(connection, t.usage_day)
-        values = {name: new.excluded[name] for name in (*COUNTERS, "start_us", "end_us")}
-        connection.execute(
-            new.on_conflict_do_update(index_elements=list(USAGE_KEY), set_=values), changed
-        )
+    insert_rows(connection, _replacing(connection.dialect.name), changed)
+
+
+@lru_cache
+def _replacing(dialect: str) -> Insert:
+    new = insert_for(dialect, projections.usage_day)
+    values = {name: new.excluded[name] for name in (*COUNTERS, "start_us", "end_us")}
+    return new.on_conflict_do_update(index_elements=list(USAGE_KEY), set_=values)
+
+
+def _devices(connection: Connection, resources: Iterable[str]) -> dict[str, tuple[str, int, int]]:
+    """Device model, devices and slots of resources."""
+    r, wanted = t.resource.c, sorted(resources)
+    found: dict[str, tuple[str, int, int]] = {}
+    for chunk in chunks(wanted):
+        query = select(r.resource_id, r.device_model, r.device_count, r.slots)
+        rows = connection.execute(query.where(r.resource_id.in_(chunk)))
+        found |= {row[0]: (row[1], row[2], row[3]) for row in rows}
+    return found
 
 
 def _merge(
@@ -89,10 +113,10 @@ def _merge(
 
 
 def _known(connection: Connection, keys: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Any]]:
-    columns = tuple_(*(t.usage_day.c[name] for name in USAGE_KEY))
+    columns = tuple_(*(projections.usage_day.c[name] for name in USAGE_KEY))
     found: list[Mapping[str, Any]] = []
     for chunk in chunks(keys):
-        query = select(t.usage_day).where(columns.in_(chunk))
+        query = select(projections.usage_day).where(columns.in_(chunk))
         found += [dict(row) for row in connection.execute(query).mappings()]
     return found
 
@@ -115,9 +139,9 @@ def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None
     if not boots:
         return
     lite = connection.dialect.name == "sqlite"
-    new = insert_into(connection, t.boot)
+    new = insert_into(connection, projections.boot)
     least, most = (func.min, func.max) if lite else (func.least, func.greatest)
-    old, given = t.boot.c, new.excluded
+    old, given = projections.boot.c, new.excluded
     connection.execute(
         new.on_conflict_do_update(
             index_elements=["producer_id", "boot_id"],
@@ -137,8 +161,7 @@ def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None
 
 def rebuild(connection: Connection) -> None:
     """Make every sum anew from entries and windows."""
-    for table in (t.balance, t.rollup_day, t.usage_day, t.boot):
-        connection.execute(delete(table))
+    projections.make_anew(connection)
     for entries in _pages(connection, t.entry, t.entry.c.seq):
         add_entries(connection, entries)
     for windows in _pages(connection, t.usage_window, t.usage_window.c.idem_key):

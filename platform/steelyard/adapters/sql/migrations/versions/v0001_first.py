@@ -3,7 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
-from steelyard.adapters.sql.append_only import postgresql_triggers, sqlite_triggers
+from steelyard.adapters.sql.append_only import (
+    REFUSE,
+    Keys,
+    postgresql_keeping,
+    postgresql_ledger,
+    sqlite_keeping,
+    sqlite_ledger,
+)
 from steelyard.adapters.sql.tables import Int
 from steelyard.adapters.sql.types import ExactInt
 
@@ -11,6 +18,35 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+APPEND_ONLY: dict[str, Keys] = {
+    "resource": (("resource_id",),),
+    "resource_end": (("resource_id",),),
+    "price": (("price_id",),),
+    "coefficient": (("coef_id",),),
+    "model_version": (("model", "version"),),
+    "run_attempt": (("run_id", "attempt"),),
+    "supply_window": (
+        ("idem_key",), ("producer_id", "boot_id", "seq"), ("resource_id", "window_start_us"),
+    ),
+    "usage_window": (("idem_key",), ("producer_id", "boot_id", "seq")),
+    "boot_end": (("producer_id", "boot_id"),),
+    "usage_conflict": (("conflict_id",),),
+    "account": (("account_id",), ("path", "unit")),
+    "batch": (("batch_id",),),
+    "entry": (("idem_key",), ("reverses_seq",), ("seq",)),
+    "chain_head": (("day",),),
+    "ownership": (("model", "valid_from_us", "recorded_us"),),
+    "budget": (("budget_id",),),
+    "prediction": (("prediction_id",),),
+    "label": (("prediction_id",),),
+    "rollout_event": (("seq",),),
+    "traffic_intent": (("model", "generation"),),
+    "traffic_confirmation": (("model", "generation"),),
+    "observation": (("rollout_id", "metric", "generation", "interval_start_us"),),
+    "promotion": (("seq",),),
+}  # fmt: skip
+"""Tables that nobody may change, each with its keys, as this migration creates them."""
 
 
 def upgrade() -> None:
@@ -637,5 +673,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_waiting_window_start", "waiting_window", ["window_start_us"], unique=False)
     sqlite = op.get_bind().dialect.name == "sqlite"
-    for statement in sqlite_triggers() if sqlite else postgresql_triggers():
+    for statement in (
+        (*sqlite_keeping(APPEND_ONLY), *sqlite_ledger((("period_id",),)))
+        if sqlite
+        else (REFUSE, *postgresql_keeping(APPEND_ONLY), *postgresql_ledger())
+    ):
         op.execute(sa.text(statement))

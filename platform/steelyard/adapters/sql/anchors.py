@@ -1,0 +1,44 @@
+"""What of the books an outside witness is told, and what its word is held against."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.database import reading
+
+TOGETHER = 500
+"""Entries asked for in one query; SQLite before 3.32 takes 999 parameters."""
+
+
+class AnchorStore:
+    """Noted heads, closed periods and hashes in SQL. Every method is one consistent read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def heads(self) -> dict[str, tuple[int, str]]:
+        """Day -> the entry that was noted as the newest of that day: its number and hash."""
+        h = t.chain_head.c
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(h.day, h.seq, h.hash).order_by(h.day))
+            return {row.day: (row.seq, row.hash) for row in rows}
+
+    def closed(self) -> list[dict[str, Any]]:
+        """The rows of closed periods as they are stored, ``totals`` as its text."""
+        p = t.period
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(p).where(p.c.status == "closed"))
+            return [dict(row) for row in rows.mappings()]
+
+    def hashes(self, seqs: Collection[int]) -> dict[int, str]:
+        """The stored hashes of these entries; an entry that is not there is left out."""
+        e, wanted = t.entry.c, sorted(seqs)
+        found: dict[int, str] = {}
+        with reading(self._engine) as connection:
+            for start in range(0, len(wanted), TOGETHER):
+                some = e.seq.in_(wanted[start : start + TOGETHER])
+                rows = connection.execute(select(e.seq, e.hash).where(some))
+                found |= {row.seq: row.hash for row in rows}
+        return found

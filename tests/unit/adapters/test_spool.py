@@ -1,0 +1,53 @@
+"""What producers write is what the collector reads."""
+
+from pathlib import Path
+
+from steelyard.adapters.spool import Producer, read
+from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.metering import UsageWindow
+
+RECORD = PredictionRecord(
+    prediction_id="p\n1", model="digits", version=3, sha256="d" * 64, resource_id="replica/1",
+    arm="canary", lineage="r1", generation=4, bucket=17, received_us=1_000, busy_ns=5, items=2,
+    status=200, classes=(1, 0), error="Zürich, \"20\" °C",
+)  # fmt: skip
+COMMON = ("model", "version", "sha256", "resource_id")
+
+
+def _common_and_own(record: PredictionRecord) -> tuple[dict[str, object], dict[str, object]]:
+    row = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {name: row.pop(name) for name in COMMON}, row
+
+
+def test_a_fact_encoded_in_two_parts_is_the_same_fact(tmp_path: Path) -> None:
+    """The common fields, encoded once, and each fact's own make the line of the whole fact."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    common, own = _common_and_own(RECORD)
+    line = producer.form(PredictionRecord, common).line(own)
+    path = producer.write([RECORD], [line])
+    assert path is not None
+    assert read(path) == [RECORD, RECORD]
+
+
+def test_a_number_beyond_64_bits_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    """FLOPs of a large model, and a bucket that a stranger made up, are whole numbers too."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    window = UsageWindow("p", "b", 1, "r", 0, 1, "m", 1, "inference", "serve", flop=10**24 + 1)
+    common, own = _common_and_own(RECORD)
+    line = producer.form(PredictionRecord, common).line({**own, "bucket": 2**70})
+    path = producer.write([window], [line])
+    assert path is not None
+    found = read(path)
+    assert found[0] == window
+    assert isinstance(found[1], PredictionRecord)
+    assert found[1].bucket == 2**70
+
+
+def test_nothing_to_tell_leaves_no_segment(tmp_path: Path) -> None:
+    """A segment holds at least one fact; encoded lines alone are enough."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    assert producer.write([]) is None
+    common, own = _common_and_own(RECORD)
+    path = producer.write([], [producer.form(PredictionRecord, common).line(own)])
+    assert path is not None
+    assert read(path) == [RECORD]
