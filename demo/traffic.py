@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.settings import load_settings
-from steelyard_workflows.data import load
-from steelyard_workflows.workflow import Data
+from steelyard_workflows.recipes.digits_cnn import digits_cnn
 
 LABEL_BATCH = 50
 INPUT = "input"
@@ -42,14 +41,15 @@ class Traffic:
 
     async def run(self, seconds: float) -> None:
         """Send until ``seconds`` are over or ``stop`` is set; every image in a seeded order."""
-        test = load(Data()).test
+        recipe = digits_cnn()
+        test = recipe.data(recipe.workflow).test
         order = np.random.default_rng(7).permutation(len(test))
         started = time.monotonic()
         tasks: set[asyncio.Task[None]] = set()
         number = 0
         while not self.stop.is_set() and time.monotonic() - started < seconds:
             row = int(order[number % len(order)])
-            task = asyncio.create_task(self._ask(test.images[row], int(test.labels[row])))
+            task = asyncio.create_task(self._ask(test.inputs[row], int(test.labels[row])))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             number += 1

@@ -15,7 +15,8 @@ from steelyard.domain.model_version import (
     parse_ref,
 )
 from steelyard.settings import Settings
-from steelyard_workflows.data import Dataset, load
+from steelyard_workflows import recipe
+from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import Artifact, artifact
 from steelyard_workflows.metering import Stopwatch, charge_for, stopwatch
@@ -49,7 +50,7 @@ def compress(reference: str, kind_name: str, settings: Settings) -> ModelVersion
     version = _parent(parse_ref(reference), reference, settings)
     workflow = workflow_of(settings, version)
     path = registry(settings).fetch(version, settings.cache_dir)
-    parent = Parent(version, path, load(workflow.data))
+    parent = Parent(version, path, recipe.of(workflow).data(workflow))
     tags = {"steelyard.kind": "compress", "steelyard.variant": kind.name,
             "steelyard.parent": version.name}  # fmt: skip
     with tracked(settings, workflow, f"compress-{kind.name}", tags) as run_id:
@@ -82,7 +83,7 @@ def _parent(ref: VersionRef, reference: str, settings: Settings) -> ModelVersion
 
 
 def _make(kind: Kind, parent: Parent, into: Path, watch: Stopwatch) -> Artifact:
-    rows = parent.dataset.train.images[:CALIBRATION_ROWS]
+    rows = parent.dataset.train.inputs[:CALIBRATION_ROWS]
     with watch.measure("compress") as work:
         made = artifact(kind.make(parent.path, rows, into))
         work.count(len(rows), _forward_flops(parent))

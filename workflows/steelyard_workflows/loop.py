@@ -13,7 +13,7 @@ import ray.train.torch
 import torch
 from torch import nn
 
-from steelyard_workflows import models
+from steelyard_workflows import recipe
 from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.stopping import Progress, observe, should_stop
 from steelyard_workflows.workflow import Workflow
@@ -56,7 +56,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 def _set_up(workflow: Workflow) -> Worker:
     context = ray.train.get_context()
-    network = models.build(workflow.recipe, workflow.train.seed)
+    network = recipe.of(workflow).build(workflow)
     optimizer = torch.optim.Adam(network.parameters(), lr=workflow.train.learning_rate)
     rank, world = context.get_world_rank(), context.get_world_size()
     worker = Worker(network, network, optimizer, rank, world)
@@ -103,11 +103,11 @@ def _learn(worker: Worker, workflow: Workflow, split: Split) -> tuple[float, int
     generator = torch.Generator().manual_seed(workflow.train.seed * 1_000_003 + worker.epoch)
     order = torch.randperm(len(split), generator=generator)
     own = order[worker.rank :: worker.world][: len(split) // worker.world]
-    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+    inputs, labels = torch.from_numpy(split.inputs), torch.from_numpy(split.labels)
     total, items = 0.0, 0
     worker.wrapped.train()
     for rows in own.split(workflow.train.batch_size // worker.world):
-        loss = nn.functional.cross_entropy(worker.wrapped(images[rows]), labels[rows])
+        loss = nn.functional.cross_entropy(worker.wrapped(inputs[rows]), labels[rows])
         worker.optimizer.zero_grad()
         loss.backward()
         worker.optimizer.step()
@@ -118,11 +118,11 @@ def _learn(worker: Worker, workflow: Workflow, split: Split) -> tuple[float, int
 
 def _validate(worker: Worker, split: Split) -> tuple[float, int, int]:
     """Loss sum, correct answers and rows of this rank's share of the validation split."""
-    images = torch.from_numpy(split.images)[worker.rank :: worker.world]
+    inputs = torch.from_numpy(split.inputs)[worker.rank :: worker.world]
     labels = torch.from_numpy(split.labels)[worker.rank :: worker.world]
     worker.network.eval()
     with torch.no_grad():
-        logits = worker.network(images)
+        logits = worker.network(inputs)
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum").item()
     return loss, int((logits.argmax(1) == labels).sum()), len(labels)
 

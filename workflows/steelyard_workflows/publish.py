@@ -8,31 +8,31 @@ from torch import nn
 from steelyard.cli.output import note
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import data
+from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import INFERENCES, export
 from steelyard_workflows.metering import charge_for, stopwatch
-from steelyard_workflows.models import parameter_count
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.workflow import Workflow
 
 
 def publish(
-    workflow: Workflow, profile: FlopsProfile, settings: Settings, run_id: str, network: nn.Module
-) -> ModelVersion:
+    workflow: Workflow, profile: FlopsProfile, settings: Settings, run_id: str,
+    network: nn.Module, dataset: Dataset,
+) -> ModelVersion:  # fmt: skip
     """Export and evaluate in this process, on one device, and register the result.
 
     The test labels are the workflow's own: a labelling fault in them goes unseen, as it would
     for the team that has it.
     """
-    split = data.load(workflow.data).test
+    split = dataset.test
     charge = charge_for(settings, run_id, workflow.model, 1, workflow.team)
     with (
         tempfile.TemporaryDirectory() as scratch,
         stopwatch(settings, charge, f"evaluate/{run_id}", is_attempt=False) as watch,
     ):
         with watch.measure("train") as work:
-            artifact = export(network, data.ITEM_SHAPE, Path(scratch))
+            artifact = export(network, split.inputs.shape[1:], Path(scratch))
             work.count(INFERENCES, profile.forward)
         with watch.measure("evaluate") as work:
             measured = measure(artifact.path, split)
@@ -46,6 +46,6 @@ def publish(
             relation="trained",
             flops=profile,
             evidence=evidence,
-            parameters=parameter_count(network),
+            parameters=sum(p.numel() for p in network.parameters()),
         )
         return register(settings, artifact, entry)

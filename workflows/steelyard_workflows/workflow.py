@@ -26,26 +26,53 @@ class Data(Section):
     """What is learned from. ``label_shift`` replaces each label by its n-th successor.
 
     A shift is a labelling fault made reproducible: training, validation and test labels are all
-    shifted, so offline accuracy looks fine and live answers are wrong.
+    shifted, so offline accuracy looks fine and live answers are wrong. ``options`` are for the
+    recipe's own data function.
     """
 
     label_shift: int = Field(default=0, ge=0, le=9)
+    options: dict[str, bool | int | float | str] = {}
+
+
+Optimizer = Literal["adam", "adamw", "sgd", "lion"]
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["fp32", "bf16"]
 
 
 class Train(Section):
-    """The optimiser's side. ``batch_size`` is the global batch, split over the workers."""
+    """The optimiser's side. ``batch_size`` is the global batch, split over the workers.
+
+    ``accumulate`` batches make one optimiser step. ``steps``, when given, ends training after so
+    many optimiser steps, within ``epochs``. The rate rises over ``warmup_steps`` and then follows
+    the schedule down to 0 at the end. ``clip_norm`` bounds the gradient's norm.
+    """
 
     epochs: int = Field(ge=1, le=1000)
-    batch_size: int = Field(ge=1, le=1024)
-    learning_rate: float = Field(gt=0, le=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(ge=1, le=65_536)
+    accumulate: int = Field(default=1, ge=1, le=1024)
+    optimizer: Optimizer = "adam"
+    learning_rate: float = Field(gt=0, le=10)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    precision: Precision = "fp32"
+    compile: bool = False
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class Scaling(Section):
-    """How many Ray workers, and how many CPUs are reserved for each."""
+    """How many Ray workers, what is reserved for each, and how they share the work.
+
+    ``ddp`` keeps the whole network on every worker, ``fsdp2`` a part of it.
+    """
 
     workers: int = Field(default=2, ge=1, le=64)
     cpus_per_worker: int = Field(default=1, ge=1, le=64)
+    gpus_per_worker: int = Field(default=0, ge=0, le=8)
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
 
     @property
     def cpus(self) -> int:
@@ -54,9 +81,13 @@ class Scaling(Section):
 
 
 class Checkpoints(Section):
-    """One checkpoint ``every`` so many epochs; the ``keep`` best by the watched metric stay."""
+    """One checkpoint ``every`` so many epochs; the ``keep`` best by the watched metric stay.
+
+    ``every_steps`` makes more of them within an epoch, to continue from: for long epochs.
+    """
 
     every: int = Field(default=1, ge=1)
+    every_steps: int | None = Field(default=None, ge=1)
     keep: int = Field(default=2, ge=1)
 
 
@@ -82,11 +113,26 @@ class Failure(Section):
     max_retries: int = Field(default=1, ge=0, le=10)
 
 
+class Limits(Section):
+    """What a run may take before it is stopped with a checkpoint; None is no limit.
+
+    Wall seconds, US dollars, kilowatt-hours; what is estimated counts too.
+    """
+
+    time_s: float | None = Field(default=None, gt=0)
+    cost_usd: float | None = Field(default=None, gt=0)
+    energy_kwh: float | None = Field(default=None, gt=0)
+
+
 class Workflow(Section):
-    """One training run, complete. ``model`` is the registered model that gets a new version."""
+    """One training run, complete. ``model`` is the registered model that gets a new version.
+
+    ``recipe`` is the name of a built-in one, or ``module:function`` of the user's own code.
+    """
 
     model: Name
     recipe: str
+    owner: str | None = Field(default=None, max_length=200)
     team: Name | None = None
     data: Data = Data()
     train: Train
@@ -94,6 +140,7 @@ class Workflow(Section):
     checkpoints: Checkpoints = Checkpoints()
     early_stopping: EarlyStopping = EarlyStopping()
     failure: Failure = Failure()
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _batch_feeds_every_worker(self) -> Self:
@@ -101,6 +148,14 @@ class Workflow(Section):
             raise ValueError(
                 f"train.batch_size {self.train.batch_size} is smaller than "
                 f"scaling.workers {self.scaling.workers}: a worker would get no example"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_need_several_workers(self) -> Self:
+        if self.scaling.strategy == "fsdp2" and self.scaling.workers < 2:
+            raise ValueError(
+                "scaling.strategy 'fsdp2' splits a network: it needs 2 workers or more"
             )
         return self
 

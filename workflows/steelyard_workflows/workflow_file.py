@@ -5,6 +5,7 @@ recipe's values are overridden by the file's and the whole is validated.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def load(source: str) -> Workflow:
             raise NotFound(f"The workflow file {source} cannot be read: {reason}.") from error
         return parse(text, source)
     if source in RECIPES:
-        return RECIPES[source]()
+        return RECIPES[source]().workflow
     raise NotFound(
         f"{source!r} is neither a workflow file (.yaml) nor a recipe.",
         f"Recipes: {', '.join(sorted(RECIPES))}.",
@@ -50,10 +51,10 @@ def parse(text: str, name: str = "workflow") -> Workflow:
     values, lines, faults = _read(text)
     workflow = None
     if values is not None:
-        recipe = values.get("recipe")
-        faults += _recipe_faults(recipe, lines)
-        base = RECIPES[recipe]() if isinstance(recipe, str) and recipe in RECIPES else None
-        defaults = (base or next(iter(RECIPES.values()))()).model_dump()
+        base, fault = _recipe(values.get("recipe"), lines)
+        faults += [fault] if fault else []
+        # With an unknown recipe other faults are still worth telling.
+        defaults = (base or next(iter(RECIPES.values()))().workflow).model_dump()
         try:
             workflow = Workflow.model_validate(_merge(defaults, values))
         except ValidationError as error:
@@ -111,13 +112,19 @@ def _walk(node: yaml.MappingNode, prefix: str, lines: Lines) -> Iterator[Fault]:
             yield from _walk(value_node, f"{place}.", lines)
 
 
-def _recipe_faults(recipe: object, lines: Lines) -> list[Fault]:
-    known = ", ".join(sorted(RECIPES))
-    if recipe is None:
-        return [Fault("recipe", f"is missing; one of: {known}", lines.get("recipe"))]
-    if recipe not in list(RECIPES):
-        return [Fault("recipe", f"{recipe!r} is unknown; one of: {known}", lines.get("recipe"))]
-    return []
+def _recipe(name: object, lines: Lines) -> tuple[Workflow | None, Fault | None]:
+    """What a recipe runs with by default, or why it cannot be used."""
+    if name is None:
+        known = ", ".join(sorted(RECIPES))
+        return None, Fault("recipe", f"is missing; one of: {known}", lines.get("recipe"))
+    if not isinstance(name, str):
+        return None, Fault("recipe", f"{name!r} is unknown; write its name", lines.get("recipe"))
+    from steelyard_workflows import recipe as recipes  # here: it brings torch, which takes seconds
+
+    try:
+        return recipes.named(name).workflow, None
+    except InvalidInput as error:
+        return None, replace(error.faults[0], line=lines.get("recipe"))
 
 
 def _merge(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ import typer
 
 from steelyard.cli.app import build
 from steelyard.settings import Settings
-from steelyard_workflows.data import ITEM_SHAPE, load
-from steelyard_workflows.workflow import Data
+from steelyard_workflows.recipes.digits_cnn import digits_cnn
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -172,8 +171,9 @@ def _anchor(heading: str) -> str:
 def test_the_example_request_is_a_digit_of_the_data_set() -> None:
     """examples/digit.json holds a real digit that training never sees, as the model takes it."""
     tensor = json.loads(EXAMPLE.read_text())["inputs"][0]
-    test = load(Data()).test
+    recipe = digits_cnn()
+    test = recipe.data(recipe.workflow).test
     assert (tensor["name"], tensor["datatype"]) == ("input", "FP32")
-    assert tensor["shape"] == [1, *ITEM_SHAPE]
+    assert tensor["shape"] == [1, 1, 8, 8]
     assert test.rows[0] == ROW
-    assert np.array_equal(np.array(tensor["data"], np.float32), test.images[0].ravel())
+    assert np.array_equal(np.array(tensor["data"], np.float32), test.inputs[0].ravel())

@@ -7,25 +7,26 @@ import pytest
 import torch
 from torch import nn
 
-from steelyard_workflows import data, models
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.export import Artifact, export
-from steelyard_workflows.workflow import Data
+from steelyard_workflows.recipes.digits_cnn import digits_cnn
 
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The real data set without a fault."""
-    return data.load(Data())
+    recipe = digits_cnn()
+    return recipe.data(recipe.workflow)
 
 
 @pytest.fixture(scope="session")
 def network(digits: Dataset) -> nn.Module:
     """A network after a few epochs: good enough that its answers mean something."""
     torch.set_num_threads(1)
-    made = models.build("digits_cnn", seed=0)
+    recipe = digits_cnn()
+    made = recipe.build(recipe.workflow)
     optimizer = torch.optim.Adam(made.parameters(), lr=2e-3)
-    images, labels = torch.from_numpy(digits.train.images), torch.from_numpy(digits.train.labels)
+    images, labels = torch.from_numpy(digits.train.inputs), torch.from_numpy(digits.train.labels)
     for epoch in range(5):
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
         for rows in order.split(64):
@@ -40,4 +41,4 @@ def network(digits: Dataset) -> nn.Module:
 def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
     """The network as an ONNX file."""
     folder: Path = tmp_path_factory.mktemp("exported")
-    yield export(network, data.ITEM_SHAPE, folder)
+    yield export(network, (1, 8, 8), folder)

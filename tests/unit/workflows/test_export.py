@@ -9,9 +9,9 @@ from torch import nn
 
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Signature, TensorSpec
-from steelyard_workflows import data, models
 from steelyard_workflows.evaluation.runtime import logits_of, session
 from steelyard_workflows.export import OPSET, Artifact, _check_numbers, export
+from steelyard_workflows.recipes.digits_cnn import DigitsCnn
 
 
 @pytest.mark.parametrize("batch", [1, 3, 17])
@@ -38,7 +38,7 @@ def test_the_artifact_says_what_it_is(exported: Artifact) -> None:
 def test_the_artifact_is_one_file_with_weights_and_no_data(exported: Artifact) -> None:
     """One file, no example rows inside: hardly larger than the parameters."""
     assert [p.name for p in exported.path.parent.iterdir()] == ["model.onnx"]
-    parameters = 4 * models.parameter_count(models.build("digits_cnn", 0))
+    parameters = 4 * sum(p.numel() for p in DigitsCnn().parameters())
     assert exported.size_bytes <= 1.1 * parameters
     model = onnx.load(exported.path)
     assert {o.domain: o.version for o in model.opset_import}[""] == OPSET
@@ -48,10 +48,10 @@ def test_the_same_network_gives_the_same_file(
     network: nn.Module, exported: Artifact, tmp_path: Path
 ) -> None:
     """A digest is only useful when it is repeatable."""
-    assert export(network, data.ITEM_SHAPE, tmp_path).sha256 == exported.sha256
+    assert export(network, (1, 8, 8), tmp_path).sha256 == exported.sha256
 
 
 def test_a_file_of_another_network_is_refused(exported: Artifact) -> None:
     """The check of numbers is what stands between a wrong export and the registry."""
     with pytest.raises(Refused, match="differs from the trained network"):
-        _check_numbers(exported.path, models.build("digits_cnn", 1).eval(), data.ITEM_SHAPE)
+        _check_numbers(exported.path, DigitsCnn().eval(), (1, 8, 8))

@@ -19,8 +19,8 @@ from steelyard.bootstrap import registry
 from steelyard.domain.compute import Network, per_item
 from steelyard.domain.model_version import Candidate, FlopsProfile, ModelVersion, Signature
 from steelyard.settings import Settings
-from steelyard_workflows import data, models
 from steelyard_workflows.flops import METHOD, PER_CALL, count, profile
+from steelyard_workflows.recipes.digits_cnn import DigitsCnn
 
 attention = nn.functional.scaled_dot_product_attention
 
@@ -28,6 +28,11 @@ attention = nn.functional.scaled_dot_product_attention
 def mlp() -> nn.Sequential:
     """784-128-10."""
     return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def flops(work: Callable[[], Any]) -> int:
@@ -332,7 +337,7 @@ def test_nothing_to_compute_is_unknown_rather_than_free() -> None:
 def test_a_convolution_counts_two_per_multiply_add() -> None:
     """Both convolutions and both linear layers of the digits network, by hand."""
     by_hand = 2 * (64 * 32 * 9 + 64 * 64 * 32 * 9 + 1024 * 128 + 128 * 10)
-    found = profile(models.build("digits_cnn", 0), data.ITEM_SHAPE, data.CLASSES)
+    found = profile(DigitsCnn(), (1, 8, 8), 10)
     assert (found.forward, found.coverage) == (by_hand, 1.0)
 
 
@@ -375,7 +380,7 @@ def test_a_sequence_costs_by_its_length(length: int) -> None:
 
 def test_a_caller_may_name_a_formula_for_what_cannot_be_counted() -> None:
     """The figures are then estimates and say so; the reason stays with them."""
-    formula = per_item(Network(models.parameter_count(ThreeWayProduct())), 1)
+    formula = per_item(Network(parameters(ThreeWayProduct())), 1)
     found = profile(ThreeWayProduct(), (4,), 4, analytic=formula)
     assert (found.forward, found.train_step) == (2 * 88, 6 * 88)
     assert (found.found, found.method) == ("analytic", "analytic, 6·N·D")
@@ -384,7 +389,7 @@ def test_a_caller_may_name_a_formula_for_what_cannot_be_counted() -> None:
 
 def test_a_formula_never_replaces_a_complete_count() -> None:
     """6·N·D is 49 % above the count of this network."""
-    formula = per_item(Network(models.parameter_count(mlp())), 1)
+    formula = per_item(Network(parameters(mlp())), 1)
     found = profile(mlp(), (784,), 10, analytic=formula)
     assert (found.found, found.train_step) == ("counted", 13_090_816 // 32)
 

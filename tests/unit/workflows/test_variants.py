@@ -19,7 +19,7 @@ def int8(
 ) -> Artifact:  # fmt: skip
     """The INT8 form of the exported network."""
     folder = tmp_path_factory.mktemp("int8")
-    return artifact(make(exported.path, digits.train.images[:256], folder))
+    return artifact(make(exported.path, digits.train.inputs[:256], folder))
 
 
 def test_int8_is_int8_and_smaller(exported: Artifact, int8: Artifact) -> None:
@@ -68,7 +68,7 @@ def test_a_model_without_compute_is_refused(tmp_path: Path, digits: Dataset) -> 
     into = tmp_path / "into"
     into.mkdir()
     with pytest.raises(Refused, match="0 of 0 compute operations"):
-        make(tmp_path / "plain.onnx", digits.train.images[:32], into)
+        make(tmp_path / "plain.onnx", digits.train.inputs[:32], into)
 
 
 def test_an_unknown_kind_is_answered_with_those_that_exist() -> None:

@@ -19,7 +19,7 @@ def faults(text: str) -> list[str]:
 def test_a_file_overrides_only_what_it_says() -> None:
     """Everything else keeps the recipe's value."""
     found = parse("recipe: digits_cnn\nmodel: mine\ntrain:\n  epochs: 3\n")
-    recipe = RECIPES["digits_cnn"]()
+    recipe = RECIPES["digits_cnn"]().workflow
     assert (found.model, found.train.epochs) == ("mine", 3)
     assert found.train.batch_size == recipe.train.batch_size
     assert found.early_stopping == recipe.early_stopping
@@ -71,7 +71,7 @@ def test_what_is_not_a_workflow_is_refused(text: str, expected: str) -> None:
 
 def test_a_recipe_is_named_without_a_file() -> None:
     """``steelyard train digits_cnn``."""
-    assert load("digits_cnn") == RECIPES["digits_cnn"]()
+    assert load("digits_cnn") == RECIPES["digits_cnn"]().workflow
 
 
 @pytest.mark.parametrize("source", ["no-such-recipe", "missing.yaml"])
@@ -101,5 +101,5 @@ def test_the_reference_shows_every_key_with_its_default() -> None:
     manual = (EXAMPLES.parent / "docs" / "reference" / "workflow.md").read_text(encoding="utf-8")
     example = manual.split("```yaml\n")[1].split("```")[0]
     shown = parse(example)
-    assert shown == RECIPES["digits_cnn"]().model_copy(update={"team": "vision"})
+    assert shown == RECIPES["digits_cnn"]().workflow.model_copy(update={"team": "vision"})
     assert all(f"{key.rpartition('.')[2]}:" in example for key in shown.parameters())

@@ -24,8 +24,8 @@ def measure(path: Path, split: Split, parent: Path | None = None) -> Measured:
     runtimes = {"own": session(path)}
     if parent is not None:
         runtimes["parent"] = session(parent)
-    answers = {name: logits_of(r, split.images).argmax(1) for name, r in runtimes.items()}
-    speed = latencies(runtimes, split.images)
+    answers = {name: logits_of(r, split.inputs).argmax(1) for name, r in runtimes.items()}
+    speed = latencies(runtimes, split.inputs)
     theirs, before = answers.get("parent"), speed.get("parent")
     evidence = Evidence(
         size_bytes=path.stat().st_size,

@@ -1,8 +1,30 @@
-"""Recipes: a function each, which returns a complete workflow. The name is the function's."""
+"""Recipes that come with Steelyard: a module each, whose function of the same name makes one."""
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from steelyard_workflows.recipes.digits_cnn import digits_cnn
-from steelyard_workflows.workflow import Workflow
+if TYPE_CHECKING:
+    from steelyard_workflows.recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Workflow]] = {"digits_cnn": digits_cnn}
+NAMES = ("digits_cnn",)
+
+
+class _Recipes(Mapping[str, Callable[[], "Recipe"]]):
+    """Imports a recipe when it is asked for: each brings its own libraries."""
+
+    def __getitem__(self, name: str) -> "Callable[[], Recipe]":
+        if name not in NAMES:
+            raise KeyError(name)
+        module = importlib.import_module(f"steelyard_workflows.recipes.{name}")
+        made: Callable[[], Recipe] = getattr(module, name)
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+RECIPES: "Mapping[str, Callable[[], Recipe]]" = _Recipes()

@@ -1,0 +1,88 @@
+"""A recipe: what a workflow trains, apart from how. Built in, or from the user's own code.
+
+Two functions make one: ``data`` gives the rows, ``network`` the module. A user's recipe is any
+function without parameters that returns a ``Recipe``; a workflow names it ``module:function``.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from steelyard.domain.errors import Fault, InvalidInput
+from steelyard_workflows.data import Dataset
+from steelyard_workflows.workflow import Workflow
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over all labels: logits [n, ..., classes], labels [n, ...] int64."""
+    return nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Data, network and loss of a workflow, and the workflow that they are run with by default.
+
+    ``network`` gives logits [n, ..., classes] for inputs [n, ...]; its weights are drawn after
+    ``torch.manual_seed``, the same on every worker. ``loss`` is a mean over the labels.
+    """
+
+    workflow: Workflow
+    data: Callable[[Workflow], Dataset]
+    network: Callable[[Workflow], nn.Module]
+    loss: Loss = cross_entropy
+
+    def build(self, workflow: Workflow) -> nn.Module:
+        """The network with the weights that the workflow's seed draws."""
+        torch.manual_seed(workflow.train.seed)
+        return self.network(workflow)
+
+
+def named(name: str, folder: Path | None = None) -> Recipe:
+    """The built-in recipe of a name, or what ``module:function`` returns.
+
+    ``folder`` is where the user's modules are, the current one by default.
+
+    Raises:
+        InvalidInput: there is no such recipe, or it cannot be imported.
+    """
+    from steelyard_workflows.recipes import RECIPES
+
+    if name in RECIPES:
+        return RECIPES[name]()
+    module, colon, function = name.partition(":")
+    if not (colon and module and function):
+        known = ", ".join(sorted(RECIPES))
+        raise _unusable(f"{name!r} is unknown; one of: {known}; or module:function of your own")
+    place = str(folder or Path.cwd())
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # whatever the user's code raises is the user's to see
+        raise _unusable(
+            f"{name!r} does not load from {place}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(made, Recipe):
+        raise _unusable(f"{name!r} returns {type(made).__name__}, not a steelyard_workflows Recipe")
+    return made
+
+
+def of(workflow: Workflow) -> Recipe:
+    """The recipe that a workflow names.
+
+    Raises:
+        InvalidInput: it cannot be found or imported.
+    """
+    return named(workflow.recipe)
+
+
+def _unusable(what: str) -> InvalidInput:
+    fault = Fault("recipe", what)
+    return InvalidInput(str(fault), (fault,), "See docs/reference/workflow.md.")
