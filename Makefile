@@ -34,12 +34,13 @@ check: setup browser
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
 
-# Windows of the generated ledger; ten million take hours and 20 GB.
+# Windows of the generated ledger; ten million take an hour or more and 10 GB.
 WINDOWS ?= 300000
 
 bench: setup
 	$(BIN)/python tests/benchmarks/rules.py
 	$(BIN)/python tests/benchmarks/metering.py
+	$(BIN)/python tests/benchmarks/metering_http.py
 	$(BIN)/python tests/benchmarks/ledger_at_scale.py --windows $(WINDOWS)
 
 format: setup

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from steelyard.services.books import Books
     from steelyard.services.budgets import Budgets
     from steelyard.services.catalogs import Catalogs
+    from steelyard.services.estimates import Estimates
     from steelyard.services.exports import Exports
     from steelyard.services.metering import Metering
     from steelyard.services.outlooks import Outlooks
     from steelyard.services.rollouts import Rollouts
+    from steelyard.services.run_account import RunAccounts
     from steelyard.services.statements import Statements
     from steelyard.services.witness import Witnessing
 
@@ -113,6 +115,17 @@ def registry(settings: Settings) -> "Registry":
     from steelyard.adapters.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(settings.registry_uri)
+
+
+def check_registry(settings: Settings) -> None:
+    """Ask the registry once whether it answers.
+
+    Raises:
+        Unavailable: nobody does; its own client would go on trying for minutes.
+    """
+    from steelyard.adapters.mlflow_answers import check_answers
+
+    check_answers(settings.registry_uri)
 
 
 def collect(settings: Settings) -> None:
@@ -322,6 +335,14 @@ class Platform:
         return ReportStore(self.engine)
 
     @cached_property
+    def runs(self) -> "RunAccounts":
+        """What single runs cost."""
+        from steelyard.adapters.sql.runs import RunStore
+        from steelyard.services.run_account import RunAccounts
+
+        return RunAccounts(RunStore(self.engine), self.reports)
+
+    @cached_property
     def budget_store(self) -> "BudgetStore":
         """Budgets and the owners of models."""
         from steelyard.adapters.sql.budgets import BudgetStore
@@ -341,6 +362,14 @@ class Platform:
         from steelyard.services.budgets import Budgets
 
         return Budgets(self.budget_store, self.outlooks, self.clock)
+
+    @cached_property
+    def estimates(self) -> "Estimates":
+        """What a planned training run will cost."""
+        from steelyard.adapters.sql.past_runs import PastRunStore
+        from steelyard.services.estimates import Estimates
+
+        return Estimates(PastRunStore(self.engine), self.catalog, self.budgets, self.clock)
 
     @cached_property
     def exports(self) -> "Exports":

@@ -104,20 +104,7 @@ class RayApplications:
 
     def _deploy(self, served: ServedVersion) -> None:
         settings, version = self._settings, served.version
-        deployment = serve.deployment(
-            name=deployment_name(version),
-            num_replicas=1,
-            ray_actor_options={"num_cpus": 1},
-            max_ongoing_requests=settings.replica_request_limit,
-            max_queued_requests=settings.replica_queue_limit,
-            graceful_shutdown_timeout_s=5.0,
-            graceful_shutdown_wait_loop_s=0.2,
-            health_check_period_s=1.0,
-            health_check_timeout_s=10.0,
-            # The bytes are checked: what fails twice fails always.
-            max_constructor_retry_count=2,
-            logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
-        )(Replica)
+        deployment = deployment_of(Replica, version, settings)
         # A replica writes to the spool and needs no way into the ledger's database.
         harmless = settings.model_copy(update={"database_url": SecretStr("")})
         target = serve.RunTarget(
@@ -184,6 +171,26 @@ class RayApplications:
             logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
         )
         self._session, self._broken = session, False
+
+
+def deployment_of(
+    replica: type[Replica], version: ModelVersion, settings: Settings
+) -> serve.Deployment:
+    """One replica of a version, with the limits and health checks that the settings ask for."""
+    return serve.deployment(
+        name=deployment_name(version),
+        num_replicas=1,
+        ray_actor_options={"num_cpus": 1},
+        max_ongoing_requests=settings.replica_request_limit,
+        max_queued_requests=settings.replica_queue_limit,
+        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        # The bytes are checked: what fails twice fails always.
+        max_constructor_retry_count=2,
+        logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
+    )(replica)
 
 
 def _require_head(settings: Settings) -> None:

@@ -9,11 +9,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from steelyard.domain.errors import InvalidInput
 from steelyard_serving import open_inference
-from steelyard_serving.audit import ANSWER, PREDICTION_ID, Choice, Outcome, read_choice, record_of
+from steelyard_serving.audit import ANSWER, PREDICTION_ID, PROBE, Answered, Outcome
 from steelyard_serving.meter import Meter
 from steelyard_serving.open_inference import Array, InferRequest
 from steelyard_serving.replica import OnnxModel
@@ -47,28 +48,30 @@ class Ingress:
         self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes]
     ) -> Answer:
         """Answer one request; ``path`` ends in ``/infer``, ``/ready`` or ``/``."""
-        choice = read_choice(headers)
+        prediction_id = headers.get(PREDICTION_ID) or str(uuid4())
         version = self._model.version
         if path.endswith("/infer"):
             if method != "POST":
-                return self._reply(choice, 405, open_inference.error("use POST"))
-            return await self._infer(choice, body)
+                return self._reply(prediction_id, 405, open_inference.error("use POST"))
+            return await self._infer(prediction_id, headers, body)
         if path.endswith("/ready"):
-            return self._reply(choice, 200, open_inference.ready(version))
-        return self._reply(choice, 200, open_inference.metadata(version))
+            return self._reply(prediction_id, 200, open_inference.ready(version))
+        return self._reply(prediction_id, 200, open_inference.metadata(version))
 
-    async def _infer(self, choice: Choice, stream: AsyncIterator[bytes]) -> Answer:
+    async def _infer(
+        self, prediction_id: str, headers: Mapping[str, str], stream: AsyncIterator[bytes]
+    ) -> Answer:
         received_us = time.time_ns() // 1_000
         body = await self._read(stream)
         if body is None:
             text = f"the body is larger than {self._limit} bytes"
             outcome, answer = Outcome(413, 0, error=text), open_inference.error(text)
         else:
-            outcome, answer = await self._run(choice, body)
-        self._count(choice, received_us, body, outcome)
-        return self._reply(choice, outcome.status, answer)
+            outcome, answer = await self._run(prediction_id, body)
+        self._count(Answered(prediction_id, headers, received_us, body, outcome))
+        return self._reply(prediction_id, outcome.status, answer)
 
-    async def _run(self, choice: Choice, body: bytes) -> tuple[Outcome, bytes]:
+    async def _run(self, prediction_id: str, body: bytes) -> tuple[Outcome, bytes]:
         """Parse, infer and encode; busy time is all three, since they hold the device's thread."""
         started = time.perf_counter_ns()
         version = self._model.version
@@ -81,10 +84,10 @@ class Ingress:
             parsed_ns = time.perf_counter_ns() - started
             outputs, infer_ns = await self._predict(request)
             resumed = time.perf_counter_ns()
-            answer = open_inference.encode(version, request, outputs, choice.prediction_id)
+            answer = open_inference.encode(version, request, outputs, prediction_id)
         # Whatever the graph raises, the client gets one line and the log the rest.
         except Exception:
-            log.exception("inference failed: %s, %s", version.name, choice.prediction_id)
+            log.exception("inference failed: %s, %s", version.name, prediction_id)
             text = "inference failed"
             busy_ns = time.perf_counter_ns() - started
             failed = Outcome(INFERENCE_FAILED, busy_ns, request.items, error=text)
@@ -114,28 +117,23 @@ class Ingress:
             parts.append(part)
         return b"".join(parts)
 
-    def _count(
-        self, choice: Choice, received_us: int, body: bytes | None, outcome: Outcome
-    ) -> None:
+    def _count(self, answered: Answered) -> None:
         """Book the work. A probe is our own doing: time spent, but no request and no record."""
-        if choice.probe:
+        outcome = answered.outcome
+        if PROBE in answered.headers:
             self._meter.add("warmup", outcome.busy_ns)
             return
-        told = Outcome(
-            500 if outcome.status == INFERENCE_FAILED else outcome.status,
-            outcome.busy_ns, outcome.items, outcome.classes, outcome.error,
-        )  # fmt: skip
-        version = self._model.version
-        record = record_of(choice, version, self._meter.resource_id, received_us, body, told)
+        if outcome.status == INFERENCE_FAILED:
+            answered = answered._replace(outcome=replace(outcome, status=500))
         self._meter.add(
-            "serve", told.busy_ns, told.items if told.status == 200 else 0,
-            requests=1, error=told.status >= 500, record=record,
+            "serve", outcome.busy_ns, outcome.items if outcome.status == 200 else 0,
+            requests=1, error=outcome.status >= 500, answered=answered,
         )  # fmt: skip
 
-    def _reply(self, choice: Choice, status: int, body: bytes) -> Answer:
+    def _reply(self, prediction_id: str, status: int, body: bytes) -> Answer:
         headers = {
             "x-model-version": str(self._model.version.version),
-            PREDICTION_ID: choice.prediction_id,
+            PREDICTION_ID: prediction_id,
             ANSWER: "1",
         }
         return Answer(status, body, headers)

@@ -1,9 +1,10 @@
 """What a replica used: counters in memory, closed into windows, spooled by a thread.
 
-``add`` runs inside every request, so it only adds numbers. A window is closed every
-``meter_interval_s``, when many records wait, and at shutdown. A process that is killed loses the
-open window's attribution; its cost is booked by whoever notices the silence. Energy is what the
-node's meter attributed to this process, unknown without one.
+``add`` runs inside every request, so it adds numbers; every few requests it encodes their
+records, because the thread would do that at the requests' cost, too, and later. A window is
+closed every ``meter_interval_s``, when many records wait, and at shutdown. A process that is
+killed loses the open window's attribution; its cost is booked by whoever notices the silence.
+Energy is what the node's meter attributed to this process, unknown without one.
 """
 
 import logging
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from steelyard import bootstrap
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.compute import computes_in
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
     Activity,
@@ -24,8 +26,13 @@ from steelyard.domain.metering import (
 )
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
+from steelyard_serving.audit import Answered, record_of
 
 RECORDS_TO_FLUSH = 5_000
+BATCH = 25
+"""Records encoded together: alone, each would find the processor's caches full of other work."""
+LARGE_BYTES = 65_536
+"""A body larger than this does not wait for others, so that a batch holds little memory."""
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +62,12 @@ class Meter:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._counts: dict[Activity, Counts] = {}
-        self._records: list[PredictionRecord] = []
+        self._form = self._producer.form(PredictionRecord, {
+            "model": version.model, "version": version.version, "sha256": version.sha256,
+            "resource_id": self.resource_id,
+        })  # fmt: skip
+        self._answered: list[Answered] = []
+        self._records: list[bytes] = []
         self._wake = threading.Event()
         self._stopped = False
         self._producer.write([self._resource(settings)])
@@ -74,7 +86,7 @@ class Meter:
         items: int = 0,
         requests: int = 0,
         error: bool = False,
-        record: PredictionRecord | None = None,
+        answered: Answered | None = None,
     ) -> None:
         """Count one execution, and keep its record until the next flush."""
         with self._lock:
@@ -85,16 +97,22 @@ class Meter:
             counts.errors += error
             counts.items += items
             counts.busy_ns += busy_ns
-            if record is not None:
-                self._records.append(record)
-                if len(self._records) == RECORDS_TO_FLUSH:
-                    self._wake.set()
+            if answered is not None:
+                self._answered.append(answered)
+                large = answered.body is not None and len(answered.body) > LARGE_BYTES
+                if large or len(self._answered) == BATCH:
+                    self._encode()
+
+    def _encode(self) -> None:
+        self._records += [self._form.line(record_of(one)) for one in self._answered]
+        self._answered.clear()
+        if len(self._records) >= RECORDS_TO_FLUSH:
+            self._wake.set()
 
     def flush(self) -> None:
         """Close the window and write it, with the records, as one durable segment."""
         with self._writing:
-            facts = self._close_window()
-            self._producer.write(facts)
+            self._producer.write(*self._close_window())
 
     def stop(self) -> None:
         """Write the last window and the end of the resource; repeating it does nothing."""
@@ -105,11 +123,12 @@ class Meter:
         self._wake.set()
         self._thread.join(timeout=5)
         with self._writing:
-            facts = self._close_window()
-            self._producer.write([
-                *facts, ResourceEnd(self.resource_id, self._opened_us),
+            facts, records = self._close_window()
+            facts += [
+                ResourceEnd(self.resource_id, self._opened_us),
                 self._producer.boot_end(self._opened_us),
-            ])  # fmt: skip
+            ]
+            self._producer.write(facts, records)
             self._energy.close()
 
     def _run(self) -> None:
@@ -125,9 +144,10 @@ class Meter:
                 log.exception("the spool cannot be written")
                 raise
 
-    def _close_window(self) -> list[Fact]:
+    def _close_window(self) -> tuple[list[Fact], list[bytes]]:
         with self._lock:
             counts, self._counts = self._counts, {}
+            self._encode()
             records, self._records = self._records, []
         start, end = self._opened_us, max(self._now_us(), self._opened_us + 1)
         cpu = time.process_time_ns()
@@ -141,7 +161,7 @@ class Meter:
             energy_boundary=metered.boundary,
         )  # fmt: skip
         usages = [self._usage(start, end, activity, one) for activity, one in counts.items()]
-        return [supply, *usages, *records]
+        return [supply, *usages], records
 
     def _usage(self, start_us: int, end_us: int, activity: Activity, counts: Counts) -> UsageWindow:
         version = self._version
@@ -152,6 +172,7 @@ class Meter:
             "inference", activity,
             requests=counts.requests, errors=counts.errors, items=counts.items,
             busy_ns=counts.busy_ns, flop=None if forward is None else forward * counts.items,
+            datatype=computes_in(version.flops),
         )  # fmt: skip
 
     def _resource(self, settings: Settings) -> Resource:

@@ -214,7 +214,7 @@ def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
     assert sum(status != 200 for status in load.statuses) <= 2
     with sqlite3.connect(home.path / "ledger.db") as database:
         until(lambda: database.execute(
-            "select count(*) from resource_end where inferred = 1").fetchone()[0])  # fmt: skip
+            "select count(*) from inferred_window").fetchone()[0])  # fmt: skip
     assert home.ok("ledger", "verify")["ok"]
 
 

@@ -104,8 +104,9 @@ class MlflowRegistry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         made = self._client.create_model_version(
-            candidate.model, candidate.source, candidate.run_id, tags=_tags(candidate)
-        )
+            candidate.model, candidate.source, candidate.run_id, tags=_tags(candidate),
+            model_id=_logged_model(candidate.source),
+        )  # fmt: skip
         return self.version(candidate.model, int(made.version))
 
     def aliases(self, model: str) -> dict[str, int]:
@@ -160,10 +161,15 @@ class MlflowRegistry:
         MLflow's own look-up of a ``models:/m-…`` URI asks the process's default tracking URI,
         which need not be ours.
         """
-        if not version.source.startswith("models:/m-"):
+        model_id = _logged_model(version.source)
+        if model_id is None:
             return version.source
-        found = self._client.get_logged_model(version.source.removeprefix("models:/"))
-        return str(found.artifact_location)
+        return str(self._client.get_logged_model(model_id).artifact_location)
+
+
+def _logged_model(source: str) -> str | None:
+    """The logged model that a source names; a server wants to be told it as well."""
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
 
 
 def _check(path: Path, version: ModelVersion) -> None:

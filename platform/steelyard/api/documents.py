@@ -19,6 +19,7 @@ from fastapi.responses import Response
 from steelyard.api.rollout_views import RolloutView
 from steelyard.api.views import IndexRow, ModelView, VersionView
 from steelyard.domain.measures import Measures
+from steelyard.services import words
 from steelyard.services.accounts import Point
 from steelyard.services.audits import Trace
 
@@ -67,7 +68,8 @@ def model_document(view: ModelView) -> dict[str, Any]:
     account = asdict(view.statement)
     account.pop("versions")
     versions = [asdict(version) for version in view.versions]
-    return {**account, "registry_answered": view.registry_answered, "versions": versions,
+    return {**account, "notices": words.notices(view.statement),
+            "registry_answered": view.registry_answered, "versions": versions,
             "forecast": [asdict(line) for line in view.forecast],
             "budgets": [asdict(line) for line in view.budgets],
             "rollout": asdict(view.rollout)}  # fmt: skip

@@ -40,6 +40,7 @@ def _environment() -> Environment:
         "duration": figures.duration, "flops": figures.flops, "count": figures.count,
         "percent": figures.percent, "size": figures.size, "ms": figures.milliseconds,
         "moment": moment, "known": _known, "amount": words.amount,
+        "name": words.NAMES.__getitem__,
     }  # fmt: skip
     environment.globals |= {"release": __version__, "words": words}
     return environment

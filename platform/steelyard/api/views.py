@@ -15,7 +15,7 @@ from steelyard.domain.measures import plus
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.rollout import Rollout
 from steelyard.domain.span import Span, span_of, today
-from steelyard.services.accounts import ModelStatement, VersionStatement
+from steelyard.services.accounts import Brief, ModelStatement, VersionStatement
 from steelyard.services.audits import Trace
 from steelyard.services.budgets import BudgetLine
 from steelyard.services.outlooks import ForecastLine, Measure, Scope
@@ -81,7 +81,9 @@ class Views:
 
     def index(self) -> list[IndexRow]:
         """Every model that was registered, charged or deployed."""
-        return [self._index_row(model) for model in self._models()]
+        briefs = {brief.model: brief for brief in self._platform.statements.briefs()}
+        unknown = Brief("", None, None, 0, BreakEven(None, None, crossed=False))
+        return [self._index_row(m, briefs.get(m, unknown)) for m in self._models()]
 
     def span(self, first: str | None, last: str | None, period: str | None) -> Span | None:
         """The days that a visitor asked for; None is everything. Raises InvalidInput."""
@@ -151,8 +153,7 @@ class Views:
             hint = f"Known: {', '.join(known)}." if known else "Train one: steelyard train."
             raise NotFound(f"There is no model {model!r}.", hint)
 
-    def _index_row(self, model: str) -> IndexRow:
-        brief = self._platform.statements.brief(model)
+    def _index_row(self, model: str, brief: Brief) -> IndexRow:
         opened = self._platform.rollout_store.open_rollout(model)
         rollout = opened.rollout if opened else None
         history = self._platform.rollout_store.promotions(model)
@@ -162,7 +163,7 @@ class Views:
             candidate=rollout.candidate if rollout else None,
             weight_bp=rollout.weight_bp if rollout else None,
             condition=rollout.condition if rollout else None,
-            training_nano=brief.training.cost_nano, inference_nano=brief.inference.cost_nano,
+            training_nano=brief.training_nano, inference_nano=brief.inference_nano,
             requests=brief.requests, break_even=brief.break_even,
         )  # fmt: skip
 

@@ -50,14 +50,33 @@ def set_budget(
 ) -> None:
     """Limit what a model or a team spends; an earlier limit of the same kind counts no more."""
     scope = _scope(model, team)
-    if measure not in MEASURES:
-        fault = Fault("--measure", f"{measure!r} is no measure")
-        raise InvalidInput(str(fault), (fault,), f"There are: {', '.join(MEASURES)}.")
-    field, factor, _ = MEASURES[measure]
+    field, factor, _ = _measured(measure)
     amount = round_half_even(exact(limit) * factor)
     budgets = Platform(load_settings()).budgets
     line = budgets.set(scope, field, period, amount, round(warn * 100), actor())
     emit({"budget": asdict(line)}, as_json, lambda: _print([line]))
+
+
+@app.command("withdraw")
+def withdraw_budget(
+    model: Annotated[str | None, typer.Option(metavar="M", help="Of this model.")] = None,
+    team: Annotated[str | None, typer.Option(help="Of all models of this team.")] = None,
+    measure: Annotated[
+        str, typer.Option(metavar="|".join(MEASURES), help="What is limited.")
+    ] = "cost",
+    period: Annotated[
+        str, typer.Option(metavar="month|quarter|year", help="For which calendar period.")
+    ] = "month",
+    as_json: AsJson = False,
+) -> None:
+    """Take a limit back: it counts no more, and stays on record."""
+    scope = _scope(model, team)
+    budgets = Platform(load_settings()).budgets
+    record = budgets.withdraw(scope, _measured(measure)[0], period, actor())
+    limit = words.UNITS[record.measure](record.amount)
+    emit({"withdrawn": asdict(record)}, as_json, lambda: stdout.print(
+        f"{scope.kind} {scope.name}: the limit of {limit} a {period} counts no more", markup=False
+    ))  # fmt: skip
 
 
 @app.command("list")
@@ -98,6 +117,13 @@ def _day(text: str | None) -> date | None:
 def _since(valid_from_us: int) -> str:
     day = valid_from_us // DAY_US
     return "the beginning" if not day else str(day_of(day))
+
+
+def _measured(measure: str) -> tuple[str, int, str]:
+    if measure not in MEASURES:
+        fault = Fault("--measure", f"{measure!r} is no measure")
+        raise InvalidInput(str(fault), (fault,), f"There are: {', '.join(MEASURES)}.")
+    return MEASURES[measure]
 
 
 def _scope(model: str | None, team: str | None) -> Scope:

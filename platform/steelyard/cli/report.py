@@ -25,6 +25,8 @@ Last = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last day,
 Period = Annotated[
     str | None, typer.Option(metavar="P", help="A month, quarter or year: 2026-11, 2026-Q4, 2026.")
 ]
+COMPUTED = ("version", "run", "activity", "device", "datatype", "FLOPs", "Busy device time",
+            "mfu")  # fmt: skip
 COLUMNS = ("version", "phase", "Requests", "FLOPs", "Device time", "Cost", "Energy", "Carbon",
            "Embodied")  # fmt: skip
 
@@ -107,7 +109,7 @@ def _document(
     statements: "list[ModelStatement]", whole: "LedgerStatement", version: int | None,
     team: str | None, span: Span | None, basis: Basis,
 ) -> dict[str, Any]:  # fmt: skip
-    models = [asdict(statement) for statement in statements]
+    models = [asdict(s) | {"notices": words.notices(s)} for s in statements]
     for one in models:
         if version is not None:
             one["versions"] = [v for v in one["versions"] if v["version"] == version]
@@ -137,6 +139,7 @@ def _print(s: "ModelStatement", basis: Basis, version: int | None) -> None:
     stdout.print(table(f"{title}, ledger entry {s.ledger_seq}", COLUMNS, rows))
     for line in (words.completeness(s.completeness), words.tiers(s.energy_by_tier_mj)):
         stdout.print(line, markup=False)
+    _print_compute(s, version)
     _print_economics(s, basis)
 
 
@@ -149,6 +152,16 @@ def _rows(name: str, account: Any, basis: Basis) -> list[tuple[object, ...]]:
     if basis == "allocation":
         rows.append((name, "  of it idle", None, *words.cells(account.idle)))
     return rows
+
+
+def _print_compute(s: "ModelStatement", version: int | None) -> None:
+    rows = [
+        (v.version, c.run_id and c.run_id[:12], c.activity, c.device_model, c.datatype,
+         figures.flops(c.flop), figures.duration(c.busy_device_us), words.utilisation(c))
+        for v in s.versions if version in (None, v.version) for c in v.compute
+    ]  # fmt: skip
+    if rows:
+        stdout.print(table("Model FLOPs utilisation (MFU) of busy device time", COMPUTED, rows))
 
 
 def _print_economics(s: "ModelStatement", basis: Basis) -> None:
@@ -171,11 +184,7 @@ def _print_economics(s: "ModelStatement", basis: Basis) -> None:
     score = s.carbon_score.consumer_g_per_1000
     sci = "unknown: needs operational and embodied carbon" if score is None else f"{score:.3g} g"
     lines.append(f"SCI (ISO/IEC 21031) per 1,000 requests: {sci}")
-    lines += [
-        f"version {v.version} and its ancestors: {figures.flops(v.upstream.training_flop)} of "
-        "training, at least 10^25: systemic risk is presumed (EU AI Act, Art. 51)"
-        for v in s.versions if v.upstream is not None and v.upstream.eu_alert == "reached"
-    ]  # fmt: skip
+    lines += [f"notice: {text}" for text in words.notices(s)]
     for line in lines:
         stdout.print(line, markup=False)
 

@@ -1,6 +1,7 @@
-"""A budget as somebody set it."""
+"""A budget as somebody set it, or withdrew it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +10,8 @@ class BudgetRecord:
 
     ``measure`` names the unit of ``amount``: ``cost_nano``, ``energy_mj``, ``carbon_ug``,
     ``embodied_ug`` or ``device_us``. ``horizon`` is month, quarter or year. ``warn_bp`` is the
-    part from which spending is worth a word, in basis points.
+    part from which spending is worth a word, in basis points. A ``withdrawal`` repeats the limit
+    that counts no more.
     """
 
     scope_kind: str
@@ -20,3 +22,4 @@ class BudgetRecord:
     warn_bp: int
     created_by: str
     recorded_us: int
+    kind: Literal["limit", "withdrawal"] = "limit"

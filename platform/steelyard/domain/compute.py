@@ -138,6 +138,15 @@ def inherited(
     )
 
 
+def computes_in(profile: FlopsProfile | None) -> str | None:
+    """The datatype of a version's operations as usage windows say it; None when not known.
+
+    >>> computes_in(FlopsProfile(None, None, "counted", 1.0, datatype="BF16"))
+    'bf16'
+    """
+    return profile.datatype.lower() if profile and profile.datatype else None
+
+
 def peak_key(device_model: str, datatype: str) -> str:
     """The key of a ``peak_flops`` coefficient: dense FLOP/s of one device in one datatype.
 

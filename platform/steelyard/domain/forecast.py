@@ -7,10 +7,11 @@ one are exchangeable, it lies inside with probability (k−1)/(k+1); origins a w
 when more than a week is forecast, so for a month or a quarter that figure is an approximation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
+from itertools import accumulate
 from typing import Literal
 
 from steelyard.domain.allocation import round_half_even
@@ -62,10 +63,11 @@ def forecast(
             f"A forecast ends after it starts and growth is above -1, found {first} to {last} "
             f"and {growth_per_week}."
         )
-    expected = _expected(daily, first, days, growth_per_week)
+    sums = _Sums.of(daily)
+    expected = _expected(sums, first.toordinal(), days, growth_per_week)
     if expected is None:
         return None
-    ratios = _ratios(daily, first, days)
+    ratios = _ratios(sums, first.toordinal(), days)
     banded = len(ratios) >= LEAST_ORIGINS
     return Forecast(
         first=first, last=last, expected=round_half_even(expected),
@@ -121,30 +123,59 @@ def outlook(
     return Outlook(first, last, sum(known), len(past) - len(known), ahead)
 
 
-def _expected(
-    daily: Mapping[date, int], first: date, days: int, growth: Fraction = Fraction(0)
-) -> Fraction | None:
-    week: list[Fraction] = []
-    for weekday in range(WEEK):
-        same = [daily.get(first + timedelta(days=weekday - WEEK * back))
-                for back in range(1, BASIS_WEEKS + 1)]  # fmt: skip
-        known = [amount for amount in same if amount is not None]
-        if len(known) < BASIS_WEEKS:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Days as running sums: any stretch of them is one subtraction.
+
+    ``amounts[n]`` is the sum and ``known[n]`` the number of the known days before ``first`` + n.
+    """
+
+    first: int
+    amounts: Sequence[int]
+    known: Sequence[int]
+
+    @classmethod
+    def of(cls, daily: Mapping[date, int]) -> "_Sums":
+        """Sums from the first known day to the last."""
+        numbered = {day.toordinal(): amount for day, amount in daily.items()}
+        first, last = min(numbered, default=0), max(numbered, default=-1)
+        days = range(first, last + 1)
+        return cls(
+            first,
+            [*accumulate((numbered.get(day, 0) for day in days), initial=0)],
+            [*accumulate((day in numbered for day in days), initial=0)],
+        )
+
+    def total(self, start: int, days: int) -> int | None:
+        """The sum of so many days from ``start`` on; None when one of them is unknown."""
+        left, right = start - self.first, start - self.first + days
+        if left < 0 or right >= len(self.known) or self.known[right] - self.known[left] < days:
             return None
-        week.append(Fraction(sum(known), BASIS_WEEKS))
-    return sum((week[i % WEEK] * (1 + growth) ** (i // WEEK + 1) for i in range(days)), Fraction(0))
+        return self.amounts[right] - self.amounts[left]
 
 
-def _ratios(daily: Mapping[date, int], first: date, days: int) -> list[Fraction]:
+def _expected(
+    sums: _Sums, first: int, days: int, growth: Fraction = Fraction(0)
+) -> Fraction | None:
+    """The four weeks before ``first``, over and over: whole weeks, and the first days of one."""
+    whole = sums.total(first - WEEK * BASIS_WEEKS, WEEK * BASIS_WEEKS)
+    if whole is None:
+        return None
+    weeks, rest = divmod(days, WEEK)
+    starts = (first - WEEK * back for back in range(1, BASIS_WEEKS + 1))
+    part = sum(sums.total(start, rest) or 0 for start in starts)
+    factors = [(1 + growth) ** (n + 1) for n in range(weeks + 1)] if growth else [1] * (weeks + 1)
+    return (sum(factors[:-1]) * whole + factors[-1] * part) * Fraction(1, BASIS_WEEKS)
+
+
+def _ratios(sums: _Sums, first: int, days: int) -> list[Fraction]:
     """Actual over forecast at the last origins, newest first, up to the first one not known."""
     ratios: list[Fraction] = []
-    origin = first - timedelta(days=-(-days // WEEK) * WEEK)  # on the weekday of ``first``
+    origin = first - -(-days // WEEK) * WEEK  # on the weekday of ``first``
     while len(ratios) < MOST_ORIGINS:
-        span = [daily.get(origin + timedelta(days=i)) for i in range(days)]
-        known = [amount for amount in span if amount is not None]
-        expected = _expected(daily, origin, days)
-        if expected is None or not expected or len(known) < days:
+        actual, expected = sums.total(origin, days), _expected(sums, origin, days)
+        if actual is None or not expected:
             break
-        ratios.append(sum(known) / expected)
-        origin -= timedelta(days=WEEK)
+        ratios.append(actual / expected)
+        origin -= WEEK
     return ratios

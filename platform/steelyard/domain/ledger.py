@@ -101,7 +101,8 @@ class Posting:
     ``windows`` are the supply windows that they charge; each is charged once, so a posting of
     one that was charged meanwhile is void, unless it ``replaces`` the batches that did. Those
     are reversed first. ``late`` are usage windows that came after their supply window and are in
-    now. ``revision``, when given, voids the posting if the first batch's subject
+    now; ``superseded`` are windows that the replaced batches charged and nobody does any more.
+    ``revision``, when given, voids the posting if the first batch's subject
     has another number of batches by now: somebody else was faster. So does a resource among
     ``owners`` that has worked for another number of owners by now.
     """
@@ -110,6 +111,7 @@ class Posting:
     windows: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
     revision: int | None = None
     reason: str = ""
     actor: str = "ledger"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from steelyard.domain.amortisation import share_idle
+from steelyard.domain.allocation import largest_remainder
 from steelyard.domain.energy import MEASURED
 from steelyard.domain.ledger import Role, Unit
 from steelyard.domain.metering import LedgerPhase
@@ -103,7 +103,7 @@ class Sides:
         """Training and inference on a basis; FLOPs are the same on both."""
         if basis == "allocation":
             return Pair(self.training, self.serving + self.idle)
-        return Pair(_less(self.training, self.training_idle), self.serving)
+        return Pair(less(self.training, self.training_idle), self.serving)
 
 
 def sides(
@@ -130,6 +130,16 @@ def measures(amounts: Iterable[Amount], flop: int | None = None) -> Measures:
         name = FIELDS[one.unit]
         sums[name] = sums.get(name, 0) + one.amount
     return Measures(**sums, flop=flop)
+
+
+def less(whole: Measures, part: Measures) -> Measures:
+    """The rest of a whole; what is unknown of the whole stays unknown."""
+
+    def minus(name: str) -> int | None:
+        amount = getattr(whole, name)
+        return None if amount is None else amount - (getattr(part, name) or 0)
+
+    return Measures(**{f.name: minus(f.name) for f in fields(whole)})
 
 
 def by_tier(amounts: Iterable[Amount]) -> dict[str, int]:
@@ -168,34 +178,29 @@ Owned = tuple[str, int | None, LedgerPhase]
 """Whom a shared resource worked for: model, version, phase."""
 
 
+Direct = Mapping[tuple[int, Unit], Mapping[Owned, int]]
+"""What each did on a day, in a unit."""
+
+
 def shared_out(
-    idle: Iterable[SharedIdle], owners: Mapping[str, Collection[Owned]], direct: Iterable[Amount]
+    idle: Iterable[SharedIdle], owners: Mapping[str, Collection[Owned]], direct: Direct
 ) -> list[Amount]:
     """What each owner carries of shared idle amounts, in proportion to its direct ones that day.
 
-    ``owners`` are those of each path; a single one carries all. ``direct`` holds the owners'
-    amounts by day. Of a day on which none of several did anything, nothing is shared out: it
-    stays nobody's.
+    ``owners`` are those of each path; a single one carries all. Of a day on which none of several
+    did anything, nothing is shared out: it stays nobody's.
     """
-    used: dict[tuple[int | None, Unit], dict[Owned, int]] = defaultdict(dict)
-    for one in direct:
-        if one.role == "consumer" and one.model is not None and one.phase is not None:
-            mine = used[one.day, one.unit]
-            who = (one.model, one.version, one.phase)
-            mine[who] = mine.get(who, 0) + one.amount
     found: list[Amount] = []
     for part in idle:
-        of_day = used.get((part.day, part.unit), {})
         whose = owners.get(part.path, ())
-        shares = {_name(w): max(0, of_day.get(w, 0)) for w in whose}
-        if len(shares) == 1:
-            shares = dict.fromkeys(shares, 1)
-        if part.amount <= 0 or not any(shares.values()):
+        did = direct.get((part.day, part.unit), {})
+        used = {who: did[who] for who in did if who in whose and did[who] > 0}
+        shares = dict.fromkeys(whose, 1) if len(whose) == 1 else used
+        if part.amount <= 0 or not shares:
             continue
-        carried = share_idle(shares, part.amount)
-        for who in whose:
-            more = carried[_name(who)] - shares[_name(who)]
-            if more:
+        carried = largest_remainder(part.amount, {_name(who): n for who, n in shares.items()})
+        for who in shares:
+            if more := carried[_name(who)]:
                 found.append(Amount(*who, "idle", part.unit, part.tier, more, part.day))
     return found
 
@@ -208,14 +213,6 @@ def plus(*amounts: int | None) -> int | None:
     """
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if known else None
-
-
-def _less(whole: Measures, part: Measures) -> Measures:
-    def minus(name: str) -> int | None:
-        amount = getattr(whole, name)
-        return None if amount is None else amount - (getattr(part, name) or 0)
-
-    return Measures(**{f.name: minus(f.name) for f in fields(whole)})
 
 
 def _name(who: Owned) -> str:

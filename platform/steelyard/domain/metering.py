@@ -41,7 +41,11 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class ResourceEnd:
-    """A resource was given back; ``inferred`` when nobody said so and silence did."""
+    """A resource was given back, by its own word.
+
+    What silence ends has an inferred window instead (``domain.silence``); ``inferred`` ends are
+    those of ledgers that could not take them back yet, and count for nothing.
+    """
 
     resource_id: str
     ended_us: int

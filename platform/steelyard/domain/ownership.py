@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 DAY_US = 86_400_000_000
 
@@ -18,16 +17,13 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Days, both included, over which no model changed hands."""
+class Tenure:
+    """Days, both included, over which a model belongs to a team."""
 
+    model: str
+    team: str
     first_day: int
     last_day: int
-    teams: tuple[tuple[str, str], ...]
-
-    def models(self, team: str) -> frozenset[str]:
-        """What a team owns in these days."""
-        return frozenset(model for model, owner in self.teams if owner == team)
 
 
 def teams_on(records: Sequence[Ownership], day: int) -> dict[str, str]:
@@ -38,11 +34,15 @@ def teams_on(records: Sequence[Ownership], day: int) -> dict[str, str]:
     return {r.model: r.team for r in records if r.valid_from_us <= day * DAY_US}
 
 
-def stretches(records: Sequence[Ownership], first_day: int, last_day: int) -> list[Stretch]:
-    """The days from ``first_day`` to ``last_day``, cut where a model changes hands."""
-    starts = {-(-r.valid_from_us // DAY_US) for r in records}
-    cuts = [first_day, *sorted(s for s in starts if first_day < s <= last_day), last_day + 1]
-    return [
-        Stretch(first, after - 1, tuple(sorted(teams_on(records, first).items())))
-        for first, after in pairwise(cuts)
-    ]
+def tenures(records: Sequence[Ownership], first_day: int, last_day: int) -> list[Tenure]:
+    """Who owned which model when, within the days; ``records`` in the order of ``teams_on``."""
+    starts: dict[str, dict[int, str]] = {}
+    for r in records:
+        starts.setdefault(r.model, {})[-(-r.valid_from_us // DAY_US)] = r.team
+    found = []
+    for model, teams in sorted(starts.items()):
+        for (start, team), after in zip(teams.items(), [*teams, last_day + 1][1:], strict=True):
+            first, last = max(first_day, start), min(last_day, after - 1)
+            if first <= last:
+                found.append(Tenure(model, team, first, last))
+    return found

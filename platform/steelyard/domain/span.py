@@ -1,6 +1,7 @@
 """Which days a report is about, and how a person names them."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -44,6 +45,41 @@ def day_number(day: date) -> int:
 def day_of(number: int) -> date:
     """The date of a number of days since 1970-01-01."""
     return EPOCH + timedelta(days=number)
+
+
+def month_number(day: int) -> int:
+    """Months since the year 0 of the month that holds a day, as roll-ups count them.
+
+    >>> month_number(day_number(date(2026, 11, 21))) - month_number(day_number(date(2025, 11, 30)))
+    12
+    """
+    found = day_of(day)
+    return 12 * found.year + found.month - 1
+
+
+def month_start(month: int) -> int:
+    """The first day of a month, both as roll-ups count them."""
+    return day_number(date(month // 12, month % 12 + 1, 1))
+
+
+def whole_months(first_day: int, last_day: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """The whole months among the days, and the days before and after them; both ends included.
+
+    The months end before they begin when there are none.
+
+    >>> whole_months(day_number(date(2026, 1, 31)), day_number(date(2026, 3, 1)))
+    ((24313, 24313), [(20484, 20484), (20513, 20513)])
+    >>> whole_months(day_number(date(2026, 1, 2)), day_number(date(2026, 1, 9)))
+    ((24313, 24312), [(20455, 20462)])
+    """
+    begins, ends = day_of(first_day), day_of(last_day)
+    in_first, in_last = begins.day > 1, ends.day < monthrange(ends.year, ends.month)[1]
+    first, last = month_number(first_day) + in_first, month_number(last_day) - in_last
+    if last < first:
+        return (first, first - 1), [(first_day, last_day)]
+    before = [(first_day, month_start(first) - 1)] if in_first else []
+    after = [(month_start(last + 1), last_day)] if in_last else []
+    return (first, last), [*before, *after]
 
 
 def today(now_us: int) -> date:

@@ -10,6 +10,7 @@ from datetime import date
 from steelyard.domain.break_even import BreakEven
 from steelyard.domain.compute import AlertState
 from steelyard.domain.measures import Basis, Measures, Pair
+from steelyard.domain.metering import Activity, LedgerPhase
 from steelyard.services.economics import (
     BreakEvenOutlook,
     CarbonScore,
@@ -61,11 +62,36 @@ class UpstreamStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeLine:
+    """What one activity computed on one device model in one datatype, and its utilisation.
+
+    ``flop`` sums ``flop_windows`` of all ``windows``; ``busy_device_us`` is device-microseconds.
+    ``mfu`` is FLOP / (dense peak · busy device time), a fraction of 1; None is explained in
+    ``mfu_unknown``. ``peak_coef_id`` is the catalog's row of the peak that is in force today.
+    """
+
+    run_id: str | None
+    phase: LedgerPhase
+    activity: Activity
+    device_model: str
+    datatype: str | None
+    flop: int | None
+    flop_windows: int
+    windows: int
+    busy_device_us: int
+    peak_flop_per_s: float | None
+    peak_coef_id: str | None
+    mfu: float | None
+    mfu_unknown: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class VersionStatement:
     """One version. ``version`` None collects runs that never became a version (failed, open).
 
     ``training`` includes ``training_idle``; ``serving`` is direct use, ``idle`` the reserved time
     its replicas waited. ``bases`` sums them: ``usage`` without idle time, ``allocation`` with it.
+    ``compute`` has a line for each run, activity, device model and datatype.
     """
 
     version: int | None
@@ -79,6 +105,7 @@ class VersionStatement:
     idle: Measures
     bases: Mapping[Basis, Pair]
     energy_by_tier_mj: Mapping[str, int]
+    compute: tuple[ComputeLine, ...]
     traffic: Traffic
     break_even: BreakEven
     pay_back: PayBackOutlook | None
@@ -137,11 +164,11 @@ class ModelStatement:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """A line about a model: everything so far, on the basis ``allocation``."""
+    """A line about a model: its cost so far in nano-USD, on the basis ``allocation``."""
 
     model: str
-    training: Measures
-    inference: Measures
+    training_nano: int | None
+    inference_nano: int | None
     requests: int
     break_even: BreakEven
 

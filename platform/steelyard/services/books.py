@@ -41,6 +41,9 @@ VALUATION = "valuation"
 METHOD_VERSION = 2
 """From 2 on, a batch's inputs are the contents of its windows, not only their keys."""
 TO_VERSION, TO_FAILED = "run_to_version", "run_to_failed"
+LATE = "usage arrived after its hour was posted"
+HEARD = "the resource was heard of again, and ends where it says itself"
+"""Why an hour is charged anew."""
 TOGETHER = 50
 """Postings a transaction: what is written at once is synced to disk at once."""
 
@@ -67,13 +70,16 @@ class Books:
         self._clock = clock
 
     def post(self) -> int:
-        """Post every window and every late usage that waits; the number of entries written."""
+        """Post every window and every late usage that waits; the number of entries written.
+
+        First what is charged wrongly by now, so that a window which takes another's place is not
+        charged beside it, nor in an hour that is charged anew at once.
+        """
         book = self._catalog.rate_book(self._clock.now_us())
-        entries = 0
+        entries = self._write(self._anew(book))
         while windows := self._facts.unposted():
             groups = _by_resource_and_hour(windows).values()
             entries += self._write(_charge(book, group) for group in groups)
-        entries += self._write(self._late(book))
         entries += self._write(
             unused_capacity(self._facts, self._ledger, book, self._clock.now_us())
         )
@@ -88,15 +94,21 @@ class Books:
             entries += self._ledger.post(waiting[start : start + TOGETHER], self._clock.now_us())
         return entries
 
-    def _late(self, book: "RateBook") -> Iterator[Posting]:
-        """Hours whose usage, or whose owner, came after they were posted: charged anew."""
+    def _anew(self, book: "RateBook") -> Iterator[Posting]:
+        """Hours that were posted before what is known of them now: charged anew."""
         hours = {(resource, start // HOUR_US) for resource, start in self._facts.late()}
         for resource_id, hour in sorted(hours):
+            subject = f"{resource_id}@{hour}"
+            # Before the windows: whoever posts in between takes this revision.
+            revision = self._ledger.revision(ALLOCATION, subject)
+            standing = self._standing(subject)
+            gone = self._facts.superseded(resource_id, hour * HOUR_US, (hour + 1) * HOUR_US)
             group = self._hour(resource_id, hour)
-            yield replace(
-                _charge(book, group), replaces=self._standing(f"{resource_id}@{hour}"),
-                reason="usage arrived after its hour was posted",
-            )  # fmt: skip
+            posting = replace(_charge(book, group), revision=revision) if group else Posting(())
+            if group or gone:
+                yield replace(
+                    posting, replaces=standing, superseded=gone, reason=HEARD if gone else LATE
+                )
 
     def _hour(self, resource_id: str, hour: int) -> "list[OpenWindow]":
         return self._facts.windows(resource_id, hour * HOUR_US, (hour + 1) * HOUR_US)
@@ -117,6 +129,8 @@ class Books:
             # Before the windows: whoever values in between takes this revision.
             revision = self._ledger.revision(VALUATION, subject)
             group = self._hour(resource_id, int(hour))
+            if not group:
+                continue
             standing = self._standing(subject, VALUATION)
             before = [t for batch_id in standing for t in self._ledger.transfers(batch_id)]
             after = [t for t in _transfers(book, group) if t.unit not in QUANTITIES]

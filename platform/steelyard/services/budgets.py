@@ -1,18 +1,28 @@
 """Budgets of models and teams: set, list, and judge against spending and forecast."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from steelyard.domain.budget import Budget, BudgetState, check_budget
 from steelyard.domain.budget_record import BudgetRecord
-from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.forecast import Period
 from steelyard.domain.model_version import MODEL_NAME
 from steelyard.domain.ownership import DAY_US, Ownership, teams_on
 from steelyard.domain.span import EPOCH, day_number
-from steelyard.services.outlooks import MEASURES, PERIODS, Measure, Outlooks, Scope, history
+from steelyard.services import words
+from steelyard.services.outlooks import (
+    MEASURES,
+    PERIODS,
+    Daily,
+    Measure,
+    Outlooks,
+    Scope,
+    history,
+)
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.budgets import BudgetStore
@@ -65,26 +75,48 @@ class Budgets:
             InvalidInput: a limit of nothing, a warning outside it, or an unknown measure.
         """
         faults = [
-            *([] if measure in MEASURES else [Fault("measure", f"{measure!r} is no measure")]),
-            *([] if period in PERIODS else [Fault("period", f"{period!r} is no period")]),
+            *_faults(measure, period),
             *([] if 0 < warn_bp <= WHOLE_BP else [Fault("warn", "is not above 0 to 100 %")]),
             *([] if 0 < limit < 2**63 else [Fault("limit", "is not above 0, or is too large")]),
         ]
         if faults:
             raise InvalidInput("The budget is malformed.", tuple(faults))
-        self._outlooks.amounts(scope)  # refuses an unknown model or team
+        self._outlooks.must_exist(scope)
         record = BudgetRecord(scope.kind, scope.name, measure, period, limit, warn_bp, actor,
                               self._clock.now_us())  # fmt: skip
         self._store.add(record)
-        return self._line(record)
+        return self._lines(scope, [record])[0]
+
+    def withdraw(self, scope: Scope, measure: str, period: str, actor: str) -> BudgetRecord:
+        """Take a limit back: it stays on record and counts no more. Returns the record of that.
+
+        Raises:
+            NotFound: no limit of this scope, measure and period counts.
+            InvalidInput: an unknown measure or period.
+        """
+        if faults := _faults(measure, period):
+            raise InvalidInput("The budget is malformed.", tuple(faults))
+        wanted = (scope.kind, scope.name, measure, period)
+        for one in self._store.budgets():
+            if (one.scope_kind, one.scope, one.measure, one.horizon) == wanted:
+                record = replace(one, created_by=actor, recorded_us=self._clock.now_us(),
+                                 kind="withdrawal")  # fmt: skip
+                self._store.add(record)
+                return record
+        raise NotFound(
+            f"No limit of {words.NAMES[measure]} counts for the {scope.kind} {scope.name!r}"
+            f" and a {period}.",
+            "steelyard ledger budget list shows the limits that count.",
+        )
 
     def lines(self, scope: Scope | None = None) -> list[BudgetLine]:
         """Every budget that counts, or those of one model or team, as it stands now."""
-        return [
-            self._line(one)
-            for one in self._store.budgets()
-            if scope is None or (one.scope_kind, one.scope) == (scope.kind, scope.name)
-        ]
+        by_scope: dict[Scope, list[BudgetRecord]] = {}
+        for one in self._store.budgets():
+            whose = Scope("team" if one.scope_kind == "team" else "model", one.scope)
+            if scope in (None, whose):
+                by_scope.setdefault(whose, []).append(one)
+        return [line for whose, some in by_scope.items() for line in self._lines(whose, some)]
 
     def owners(self) -> dict[str, str]:
         """Model -> the team that owns it today."""
@@ -107,20 +139,35 @@ class Budgets:
         self._store.own(record)
         return record
 
-    def _line(self, record: BudgetRecord) -> BudgetLine:
-        scope = Scope("team" if record.scope_kind == "team" else "model", record.scope)
-        present = self._outlooks.present()
-        past = history(self._outlooks.amounts(scope), _measure(record), present)
-        budget = Budget(record.amount, Fraction(record.warn_bp, WHOLE_BP))
-        found = past.outlook(present, _period(record))
-        status = check_budget(budget, found, past.today or 0)
-        unknown = () if past.today is not None else ("what today cost is unknown so far",)
-        return BudgetLine(
-            scope.kind, scope.name, record.measure, record.horizon, record.amount, record.warn_bp,
-            status.state, (*status.reasons, *unknown), status.spent if past.known else None,
-            status.expected, found.first, found.last, self._outlooks.completeness(scope),
-            record.created_by, record.recorded_us,
-        )  # fmt: skip
+    def _lines(self, scope: Scope, records: Sequence[BudgetRecord]) -> list[BudgetLine]:
+        """Several budgets of one scope, whose amounts are read once."""
+        measures, periods = {_measure(one) for one in records}, {_period(one) for one in records}
+        charged = self._outlooks.charged(scope, measures, periods)
+        share, present = self._outlooks.completeness(scope), self._outlooks.present()
+        return [_line(one, charged, present, share) for one in records]
+
+
+def _line(
+    record: BudgetRecord, charged: Daily, present: date, completeness: float | None
+) -> BudgetLine:
+    past = history(charged, _measure(record), present, _period(record))
+    budget = Budget(record.amount, Fraction(record.warn_bp, WHOLE_BP))
+    found = past.outlook(present, _period(record))
+    status = check_budget(budget, found, past.today or 0)
+    unknown = () if past.today is not None else ("what today cost is unknown so far",)
+    return BudgetLine(
+        record.scope_kind, record.scope, record.measure, record.horizon, record.amount,
+        record.warn_bp, status.state, (*status.reasons, *unknown),
+        status.spent if past.known else None, status.expected, found.first, found.last,
+        completeness, record.created_by, record.recorded_us,
+    )  # fmt: skip
+
+
+def _faults(measure: str, period: str) -> list[Fault]:
+    return [
+        *([] if measure in MEASURES else [Fault("measure", f"{measure!r} is no measure")]),
+        *([] if period in PERIODS else [Fault("period", f"{period!r} is no period")]),
+    ]
 
 
 def _measure(record: BudgetRecord) -> Measure:

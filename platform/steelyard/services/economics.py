@@ -19,6 +19,7 @@ from steelyard.domain.break_even import crossed_on as first_crossing
 from steelyard.domain.measures import FIELDS, Amount, Measures
 from steelyard.domain.quantities import Carbon
 from steelyard.domain.sci import Sci
+from steelyard.domain.sensitivity import Limits
 from steelyard.domain.span import day_of
 from steelyard.domain.unit_economics import (
     LEAST_DAYS,
@@ -40,12 +41,16 @@ class PerThousand:
     """An amount per 1,000 requests in a ledger unit, with its 95 % interval.
 
     ``low`` and ``high`` are None under 14 ``days``; 0 days: the average of all traffic so far.
+    ``coefficient_low`` and ``coefficient_high`` are the amount with every coefficient in it at the
+    ends that its source gives: None when one has no ends, or there is none in it.
     """
 
     value: int | None
     low: int | None = None
     high: int | None = None
     days: int = 0
+    coefficient_low: int | None = None
+    coefficient_high: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,14 @@ def estimate(days: Days, today: date, total: int | None, requests: int) -> Estim
     return found
 
 
-def per_thousand(found: Estimate) -> PerThousand:
-    """An estimate a request as one per 1,000, rounded to whole ledger units."""
-    value, low, high = (
-        None if x is None else round_half_even(x * PER)
-        for x in (found.value, found.low, found.high)
-    )
-    return PerThousand(value, low, high, found.days if found.value is not None else 0)
+def per_thousand(found: Estimate, ends: Limits | None = None) -> PerThousand:
+    """An estimate a request as one per 1,000, rounded to whole ledger units.
+
+    ``ends`` are the estimate with the coefficients at theirs.
+    """
+    value, low, high = map(_per_1000, (found.value, found.low, found.high))
+    days = found.days if found.value is not None else 0
+    return PerThousand(value, low, high, days, *map(_per_1000, ends or (None, None)))
 
 
 def daily_rate(

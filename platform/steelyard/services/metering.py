@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from steelyard.domain.errors import InvalidInput
 from steelyard.domain.facts import Fact
-from steelyard.domain.metering import BootEnd, ResourceEnd, SupplyWindow
-from steelyard.domain.rollout import SECOND_US
+from steelyard.domain.quantities import SECOND_US
+from steelyard.domain.silence import HEARTBEATS, counts_as_dead, inferred_window
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.facts import FactStore
     from steelyard.ports.clock import Clock
-
-TRAINING_PATIENCE_S = 3600
-"""How long a training worker may be silent before it counts as dead."""
 
 
 class Spool(Protocol):
@@ -92,24 +89,16 @@ class Metering:
         """End resources that stopped reporting, and book the silence as reserved.
 
         A resource that died without a word ends one heartbeat after its last window: its cost is
-        complete to the heartbeat, only the attribution of that piece (idle) is coarse. Training
-        reports at the end of an epoch, so it is given ``TRAINING_PATIENCE_S``.
+        complete to the heartbeat, only the attribution of that piece (idle) is coarse. If it was
+        only delayed, its own windows take the place of what was inferred.
         """
         now = self._clock.now_us()
         heartbeat_us = int(heartbeat_s * SECOND_US)
-        closed = 0
-        for resource, last_us in self._facts.silent_resources(now - 3 * heartbeat_us):
-            training = resource.kind == "train_worker"
-            if training and now - last_us < TRAINING_PATIENCE_S * SECOND_US:
-                continue
-            end_us = last_us + heartbeat_us
-            window = SupplyWindow(
-                producer_id="collector", boot_id=f"inferred:{resource.resource_id}", seq=1,
-                resource_id=resource.resource_id, window_start_us=last_us, window_end_us=end_us,
-                reserved_us=0 if resource.kind == "node" else heartbeat_us * resource.device_count,
-            )  # fmt: skip
-            end = ResourceEnd(resource.resource_id, end_us, inferred=True)
-            last = BootEnd(window.producer_id, window.boot_id, window.seq, end_us)
-            self._facts.ingest([window, end, last], now)
-            closed += 1
-        return closed
+        windows = [
+            inferred_window(resource, last_us, heartbeat_us)
+            for resource, last_us in self._facts.silent_resources(now - HEARTBEATS * heartbeat_us)
+            if counts_as_dead(resource, last_us, now, heartbeat_us)
+        ]
+        if windows:
+            self._facts.ingest(windows, now)
+        return len(windows)

@@ -1,6 +1,6 @@
 """A model's account, read from roll-ups: as a whole, by version, and what follows from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from fractions import Fraction
@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 from steelyard.domain.allocation import round_half_even
 from steelyard.domain.break_even import DAY_S, BreakEven, break_even
 from steelyard.domain.compute import compute_alert
+from steelyard.domain.ledger import Role, Unit
 from steelyard.domain.lineage import Upstream, upstream
 from steelyard.domain.measures import BASES, FIELDS, Amount, Basis, Measures, Sides, by_tier, sides
+from steelyard.domain.sensitivity import Place, coefficient_limits
 from steelyard.domain.span import day_of, today
 from steelyard.services import economics as e
-from steelyard.services.accounts import Traffic, UpstreamStatement, VersionStatement
+from steelyard.services.accounts import (
+    ComputeLine,
+    Traffic,
+    UpstreamStatement,
+    VersionStatement,
+)
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.reports import Used
@@ -23,6 +30,9 @@ DAY_US = 86_400_000_000
 Versions = Mapping[int, Mapping[str, Any]]
 Moves = Sequence[tuple[int, str, str, int]]
 """What was charged over time: (until, phase, role, nano-USD), in order."""
+ROLES: Mapping[Basis, tuple[Role, ...]] = {
+    "usage": ("consumer",), "allocation": ("consumer", "idle"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +44,11 @@ class Recent:
 
     def days(self, version: int | None, basis: Basis, field: str) -> e.Days:
         """Inference's amounts and requests a day; of the whole model without a version."""
-        roles = ("consumer",) if basis == "usage" else ("consumer", "idle")
         mine = [
-            a for a in self.amounts
-            if a.phase == "inference" and a.role in roles and version in (None, a.version)
-        ]  # fmt: skip
+            a
+            for a in self.amounts
+            if a.phase == "inference" and a.role in ROLES[basis] and version in (None, a.version)
+        ]
         return e.day_totals(mine, self.by_day(version), field)
 
     def by_day(self, version: int | None) -> dict[int, int]:
@@ -118,8 +128,9 @@ class Account:
 
 
 def version_statement(
-    model: str, number: int | None, shown: Account, whole: Account, recent: Recent, present: date
-) -> VersionStatement:
+    model: str, number: int | None, shown: Account, whole: Account, recent: Recent,
+    present: date, compute: tuple[ComputeLine, ...],
+) -> VersionStatement:  # fmt: skip
     """One version: what is shown of it, and what follows from all that is known."""
     row: Mapping[str, Any] = whole.versions.get(number or 0, {})
     found, all_time = shown.sides, whole.of(number)
@@ -128,7 +139,7 @@ def version_statement(
         parent=row.get("parent"), run_id=row.get("run_id"),
         training=found.training, training_idle=found.training_idle, serving=found.serving,
         idle=found.idle, bases={basis: found.on(basis) for basis in BASES},
-        energy_by_tier_mj=by_tier(shown.amounts), traffic=shown.traffic,
+        energy_by_tier_mj=by_tier(shown.amounts), compute=compute, traffic=shown.traffic,
         break_even=break_even_so_far(all_time.sides, all_time.traffic)["allocation"],
         pay_back=_pay_back(number, row.get("parent"), whole, recent, present),
         upstream=None if number is None else _upstream(model, number, whole),
@@ -192,25 +203,37 @@ def outlook(
     cost = e.estimate(recent.days(None, basis, "cost_nano"), present,
                       both.inference.cost_nano, traffic.requests)  # fmt: skip
     rate = e.daily_rate(recent.by_day(None), whole.began(), present, traffic.requests_per_day)
-    roles = ("consumer",) if basis == "usage" else ("consumer", "idle")
     spent = [(day_of((at_us - 1) // DAY_US), amount) for at_us, phase, role, amount in moves
-             if phase == "inference" and role in roles]  # fmt: skip
+             if phase == "inference" and role in ROLES[basis]]  # fmt: skip
     return e.break_even_outlook(
         both.training.cost_nano, cost, rate, traffic.requests, spent, present
     )
 
 
 def per_1000(
-    basis: Basis, whole: Account, recent: Recent, present: date
+    basis: Basis, whole: Account, recent: Recent, present: date, places: Collection[Place]
 ) -> dict[str, e.PerThousand]:
-    """What 1,000 requests take, by measure."""
+    """What 1,000 requests take, by measure; ``places`` are those that inference ran in."""
     both, requests = whole.sides.on(basis), whole.traffic.requests
-    return {
-        field: e.per_thousand(e.estimate(
+
+    def of(unit: Unit, field: str) -> e.PerThousand:
+        cost = e.estimate(
             recent.days(None, basis, field), present, getattr(both.inference, field), requests
-        ))
-        for field in FIELDS.values()
-    }  # fmt: skip
+        )
+        tiers = _tiers(recent.amounts if cost.days else whole.amounts, basis, unit)
+        ends = None if cost.value is None else coefficient_limits(cost.value, unit, tiers, places)
+        return e.per_thousand(cost, ends)
+
+    return {field: of(unit, field) for unit, field in FIELDS.items()}
+
+
+def _tiers(amounts: Iterable[Amount], basis: Basis, unit: Unit) -> dict[str, int]:
+    """Inference's amounts in one unit by the method that found them."""
+    found: dict[str, int] = {}
+    for one in amounts:
+        if one.phase == "inference" and one.unit == unit and one.role in ROLES[basis]:
+            found[one.tier] = found.get(one.tier, 0) + one.amount
+    return found
 
 
 def mean_of(whole: Measures, runs: int) -> Measures:

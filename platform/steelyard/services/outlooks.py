@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.domain.errors import NotFound
@@ -20,9 +19,11 @@ from steelyard.domain.forecast import (
     Outlook,
     Period,
     outlook,
+    period_of,
 )
-from steelyard.domain.measures import FIELDS, Amount, shared_out
-from steelyard.domain.ownership import stretches, teams_on
+from steelyard.domain.ledger import Unit
+from steelyard.domain.measures import FIELDS, shared_out
+from steelyard.domain.ownership import Ownership, teams_on, tenures
 from steelyard.domain.span import day_number, day_of, today
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ ScopeKind = Literal["model", "team", "all"]
 Measure = Literal["cost_nano", "energy_mj", "carbon_ug", "embodied_ug", "device_us"]
 MEASURES: tuple[Measure, ...] = ("cost_nano", "energy_mj", "carbon_ug", "embodied_ug", "device_us")
 PERIODS: tuple[Period, ...] = ("month", "quarter", "year")
-HISTORY_DAYS = WEEK * (MOST_ORIGINS + BASIS_WEEKS + 53)
-"""Enough for the widest band of a whole year ahead."""
+UNITS: Mapping[str, Unit] = {field: unit for unit, field in FIELDS.items()}
+Daily = Mapping[Unit, Mapping[int, int]]
+"""What was charged, by unit and day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class History:
 
     def outlook(self, present: date, period: Period, growth: Fraction = Fraction(0)) -> Outlook:
         """The period at its end; days before the first charge are no unknown ones."""
-        found = _outlook(tuple(self.daily.items()), present, period, growth)
+        found = outlook(self.daily, present, period, growth)
         start = max(found.first, self.began)
         past = (start + timedelta(days=n) for n in range((present - start).days))
         return replace(found, unknown_days=sum(day not in self.daily for day in past))
@@ -111,12 +113,14 @@ class Outlooks:
             NotFound: there is no such model or team.
             InvalidInput: traffic would shrink below nothing.
         """
-        present, amounts = self.present(), self.amounts(scope)
+        present = self.present()
+        charged = self.charged(scope, measures, PERIODS)
         return [
-            _line(measure, period, history(amounts, measure, present), present, growth_per_week)
+            _line(measure, period, history(charged, measure, present, period), present,
+                  growth_per_week)
             for measure in measures
             for period in PERIODS
-        ]
+        ]  # fmt: skip
 
     def present(self) -> date:
         """Today (UTC)."""
@@ -133,32 +137,42 @@ class Outlooks:
         share = self._reports.completeness(models).share
         return None if share is None else min(1.0, share)
 
-    def amounts(self, scope: Scope) -> list[Amount]:
-        """What was charged to a scope by day, as far back as a forecast looks.
+    def charged(
+        self, scope: Scope, measures: Collection[Measure], periods: Collection[Period]
+    ) -> Daily:
+        """What was charged to a scope by day, as far back as these forecasts look.
+
+        Device time is always there: it tells an unknown day from one that cost nothing.
 
         Raises:
             NotFound: there is no such model or team.
         """
-        self._must_exist(scope)
-        last = day_number(self.present())
-        days = (last - HISTORY_DAYS, last)
+        self.must_exist(scope)
+        present = self.present()
+        last = day_number(present)
+        days = (min(_looks_back(present, period) for period in periods), last)
+        units = {UNITS[measure] for measure in (*measures, "device_us")}
         if scope.kind == "all":
-            return self._reports.by_day(None, days)
+            return self._reports.by_day(None, days, units)
         if scope.kind == "model":
-            return self._of_models({scope.name}, days)
-        owned = [
-            (stretch.models(scope.name), (stretch.first_day, stretch.last_day))
-            for stretch in stretches(self._budgets.ownership(), *days)
-        ]
-        return [one for models, part in owned if models for one in self._of_models(models, part)]
+            return self._of_models({scope.name}, days, units)
+        return _added(
+            self._of_models(models, part, units)
+            for part, models in _owned(self._budgets.ownership(), scope.name, days).items()
+        )
 
-    def _of_models(self, models: Collection[str], days: tuple[int, int]) -> list[Amount]:
-        only = next(iter(models)) if len(models) == 1 else None
-        shared = shared_out(*self._reports.shared_idle(only, days))
-        mine = [one for one in shared if one.model in models]
-        return [*self._reports.by_day(models, days), *mine]
+    def _of_models(
+        self, models: Collection[str], days: tuple[int, int], units: Collection[Unit]
+    ) -> Daily:
+        shared: dict[Unit, dict[int, int]] = {}
+        for one in shared_out(*self._reports.shared_idle(models, days, units)):
+            if one.model in models and one.day is not None:
+                of_unit = shared.setdefault(one.unit, {})
+                of_unit[one.day] = of_unit.get(one.day, 0) + one.amount
+        return _added((self._reports.by_day(models, days, units), shared))
 
-    def _must_exist(self, scope: Scope) -> None:
+    def must_exist(self, scope: Scope) -> None:
+        """Raise NotFound unless the ledger knows the model or team."""
         if scope.kind == "all":
             return
         known = (
@@ -172,24 +186,49 @@ class Outlooks:
             )
 
 
-def history(amounts: Iterable[Amount], measure: Measure, present: date) -> History:
-    """The known days of a measure."""
-    found: dict[int, int] = {}
-    reserved: set[int] = set()
-    for one in amounts:
-        if one.day is None:
-            continue
-        if FIELDS[one.unit] == measure:
-            found[one.day] = found.get(one.day, 0) + one.amount
-        if one.unit == "device_us":
-            reserved.add(one.day)
-    last = day_number(present)
+def _owned(
+    records: Sequence[Ownership], team: str, days: tuple[int, int]
+) -> dict[tuple[int, int], set[str]]:
+    """The models of a team by the days over which it owned them."""
+    found: dict[tuple[int, int], set[str]] = {}
+    for one in tenures(records, *days):
+        if one.team == team:
+            found.setdefault((one.first_day, one.last_day), set()).add(one.model)
+    return found
+
+
+def _added(parts: Iterable[Daily]) -> Daily:
+    found: dict[Unit, dict[int, int]] = {}
+    for part in parts:
+        for unit, days in part.items():
+            sums = found.setdefault(unit, {})
+            for day, amount in days.items():
+                sums[day] = sums.get(day, 0) + amount
+    return found
+
+
+def _looks_back(present: date, period: Period) -> int:
+    """The first day that a forecast of the rest of a period asks about, or that lies in it.
+
+    Its widest band compares as many forecasts of that length as ever count.
+    """
+    first, last = period_of(present, period)
+    weeks = -(-((last - present).days + 1) // WEEK) + MOST_ORIGINS - 1 + BASIS_WEEKS
+    return min(day_number(present) - WEEK * weeks, day_number(first))
+
+
+def history(charged: Daily, measure: Measure, present: date, period: Period) -> History:
+    """The known days of a measure, as far back as the forecast of a period looks."""
+    last, earliest = day_number(present), _looks_back(present, period)
+    found, reserved = (
+        {day: amount for day, amount in charged.get(unit, {}).items() if day >= earliest}
+        for unit in (UNITS[measure], UNITS["device_us"])
+    )
     first = min((*found, *reserved), default=last)
-    known = {day: found.get(day, 0) for day in range(first, last)
+    known = {day_of(day): found.get(day, 0) for day in range(first, last)
              if day in found or day not in reserved}  # fmt: skip
     so_far = found.get(last, None if last in reserved else 0)
-    return History({day_of(day): amount for day, amount in known.items()}, so_far, day_of(first),
-                   known=bool(found) or not reserved)  # fmt: skip
+    return History(known, so_far, day_of(first), known=bool(found) or not reserved)
 
 
 def _line(
@@ -210,14 +249,6 @@ def _line(
         missing_weeks=0 if banded else _missing_weeks(found, past, present),
         growth_per_week=float(growth),
     )  # fmt: skip
-
-
-@lru_cache(maxsize=256)
-def _outlook(
-    days: tuple[tuple[date, int], ...], present: date, period: Period, growth: Fraction
-) -> Outlook:
-    """Complete days do not change, so a server need not forecast from them twice."""
-    return outlook(dict(days), present, period, growth)
 
 
 def _missing_weeks(found: Outlook, past: History, present: date) -> int:

@@ -7,7 +7,7 @@ from steelyard.domain import figures
 from steelyard.domain.break_even import BreakEven
 from steelyard.domain.forecast import LEAST_ORIGINS
 from steelyard.domain.measures import TIERS, Measures, tier_shares
-from steelyard.services.accounts import Received
+from steelyard.services.accounts import ComputeLine, ModelStatement, Received
 from steelyard.services.economics import BreakEvenOutlook, PayBackOutlook, PerThousand
 from steelyard.services.outlooks import ForecastLine
 
@@ -111,11 +111,39 @@ def pay_back(found: PayBackOutlook | None) -> str | None:
 
 
 def per_thousand(name: str, found: PerThousand) -> str:
-    """An amount per 1,000 requests with its interval."""
+    """An amount per 1,000 requests with its interval and its range over the coefficients."""
     say = UNITS[name]
-    if found.low is None:
-        return say(found.value)
-    return f"{say(found.value)} [{say(found.low)}, {say(found.high)}]"
+    text = say(found.value)
+    if found.low is not None:
+        text += f" [{say(found.low)}, {say(found.high)}]"
+    ends = coefficient_range(name, found)
+    return f"{text} ({ends})" if ends else text
+
+
+def coefficient_range(name: str, found: PerThousand) -> str | None:
+    """From the low to the high ends of the coefficients; None where they have none."""
+    say = UNITS[name]
+    if found.coefficient_low is None:
+        return None
+    return f"{say(found.coefficient_low)} to {say(found.coefficient_high)} by coefficients"
+
+
+def utilisation(found: ComputeLine) -> str:
+    """Model FLOPs utilisation, or why it is not known."""
+    if found.mfu is None:
+        return f"unknown: {found.mfu_unknown}"
+    return figures.percent(found.mfu)
+
+
+def notices(found: ModelStatement) -> list[str]:
+    """What somebody has to know of a model: versions that reach the EU's threshold."""
+    return [
+        f"{found.model}/{v.version} and its ancestors took "
+        f"{figures.flops(v.upstream.training_flop)} of training, at least 10^25: systemic risk "
+        "is presumed (EU AI Act, Art. 51)"
+        for v in found.versions
+        if v.upstream is not None and v.upstream.eu_alert == "reached"
+    ]
 
 
 def how_sure(found: ForecastLine) -> str:

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from steelyard.api.app import create_app
 from steelyard.bootstrap import Platform
 from steelyard.domain import figures
+from steelyard.domain.metering import UsageWindow
 from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
 
@@ -114,7 +115,48 @@ def test_a_model_shows_how_sure_its_figures_are(client: TestClient) -> None:
     html = client.get("/models/digits").text
     assert _row(html, "Direct")[2] == "$0.000667"
     assert _row(html, "Fully loaded")[2] == "$0.00278"
-    assert "of the last 28 days are not known" in text
+    assert text.count("days are not known") == 1
+
+
+def test_what_has_no_forecast_takes_one_line_and_not_a_row_each(client: TestClient) -> None:
+    """Three measures at three ends would say the same nine times; the file has them all."""
+    text = _text(client.get("/models/digits").text)
+    why = "No forecast of cost, energy, carbon (operational) yet: 28 of the last 28 days"
+    assert text.count(why) == 1
+    assert "How sure" not in text
+    lines = client.get("/models/digits.json").json()["forecast"]
+    assert [line["missing_days"] for line in lines] == [28] * 9
+
+
+def test_a_model_shows_its_utilisation_or_why_it_is_not_known(
+    client: TestClient, seeded: Platform
+) -> None:
+    """Each version's run with device and datatype, in words where a part is missing."""
+    html = client.get("/models/wide").text
+    assert "Model FLOPs utilisation" in html
+    assert "unknown: no datatype was measured with it" in _text(html)
+    (run,) = [v["run_id"] for v in seeded.catalog.versions("wide")]
+    assert f'<code title="{run}">' in html
+    (version,) = client.get("/models/wide.json").json()["versions"]
+    assert {c["activity"] for c in version["account"]["compute"]} == {"train", "serve"}
+    nothing = client.get("/models/wide", params={"period": "2001-01"}).text
+    assert "Nothing was computed in these days" in nothing
+
+
+def test_the_eus_threshold_is_told_on_the_page(client: TestClient, seeded: Platform) -> None:
+    """A notice at the top, and in the file."""
+    assert "Art. 51" not in client.get("/models/wide").text
+    now = seeded.clock.now_us()
+    (run,) = [v["run_id"] for v in seeded.catalog.versions("wide")]
+    name = f"train/{run}/0"
+    seeded.facts.ingest([
+        UsageWindow(name, "large", 1, name, now, now + 1_000_000, "wide", None, "training",
+                    "train", run, 2, busy_ns=10**9, flop=10**25),
+    ], now)  # fmt: skip
+    told = _text(client.get("/models/wide").text)
+    assert "wide/1 and its ancestors took 10,000" in told
+    assert "systemic risk is presumed (EU AI Act, Art. 51)." in told
+    assert len(client.get("/models/wide.json").json()["notices"]) == 1
 
 
 def test_a_budget_is_on_the_page_of_its_model(client: TestClient, seeded: Platform) -> None:

@@ -18,7 +18,7 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 CHOSEN: dict[str, dict[str, Any]] = {
     "period": {"status": "open", "end_us": 2}, "price": {"kind": "spot"},
-    "budget": {"scope_kind": "team"},
+    "budget": {"scope_kind": "team", "kind": "limit"},
 }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def test_a_killed_replica_is_flagged_and_its_inferred_end_is_not(books: Bookkeep
     books.clock.at_us = DAY
     assert books.metering.close_silent(10.0) == 1
     found = books.facts.completeness()
-    assert (found.boots, found.open_boots, found.share) == (2, 1, 1.0)
+    assert found == Completeness(received=2, expected=2, boots=1, open_boots=1)
 
 
 def test_a_report_from_the_future_is_kept_aside(books: Bookkeeping) -> None:

@@ -10,10 +10,10 @@ from steelyard.adapters.sql.budgets import BudgetStore
 from steelyard.adapters.sql.reports import ReportStore
 from steelyard.domain.errors import InvalidInput, NotFound
 from steelyard.domain.facts import Fact
-from steelyard.domain.measures import Measures
+from steelyard.domain.measures import Measures, measures
 from steelyard.domain.metering import BootEnd, Resource, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import ModelVersion, Signature
-from steelyard.domain.span import Span, day_of
+from steelyard.domain.span import Span, day_number, day_of
 from steelyard.services.budgets import Budgets
 from steelyard.services.outlooks import Outlooks, Scope
 from steelyard.services.statements import Statements
@@ -159,6 +159,28 @@ def test_a_span_counts_only_its_days(books: Reporting) -> None:
     assert empty.completeness.share is None
 
 
+@pytest.mark.parametrize("days", [(0, 89), (3, 70), (10, 12), (30, 57), (31, 90), (58, 60)])
+def test_months_and_the_days_around_them_are_the_days(
+    books: Reporting, days: tuple[int, int]
+) -> None:
+    """Whole months, part of one, and both: a span counts each of its days once."""
+    first = day_number(date(2024, 1, 31))
+    for n in range(0, 100, 3):
+        books.serve(first + n, "a", 1 + n % 2, 600, requests=1 + n)
+    books.post(*_shared_hour())
+    span = (first + days[0], first + days[1])
+    counted = [n for n in range(0, 100, 3) if days[0] <= n <= days[1]]
+    mine = [one for one in books.reports.amounts(["a"], span) if one.role == "consumer"]
+    whole = [one for one in books.reports.amounts(days=span) if one.unit == "nUSD"]
+    assert {one.amount for one in mine if one.unit == "nUSD"} == {500_000_000 * len(counted)} - {0}
+    assert sum(one.amount for one in whole) == 0
+    used = books.reports.used(["a"], span).get("a", [])
+    assert sum(one.requests for one in used) == sum(1 + n for n in counted)
+    assert books.reports.flops(["a"], span).get(("a", "inference")) == 10**20 * len(counted)
+    by_version = books.reports.by_version("a", span)
+    assert measures(by_version) == measures(books.reports.amounts(["a"], span))
+
+
 def test_reports_read_roll_ups_and_neither_windows_nor_entries(books: Reporting) -> None:
     """However long the history, no statement, forecast or budget scans it."""
     for day in range(START, START + 5):
@@ -174,7 +196,7 @@ def test_reports_read_roll_ups_and_neither_windows_nor_entries(books: Reporting)
     books.statements.model("a")
     books.statements.model("a", Span(day_of(START), day_of(START + 1)))
     books.statements.ledger()
-    books.statements.brief("a")
+    books.statements.briefs()
     books.outlooks.forecast(scope)
     books.budgets.lines()
     whole = [text for text in asked if "order by entry.seq desc" not in text]  # the head
@@ -294,6 +316,8 @@ def test_the_month_quarter_and_year_are_forecast_from_the_same_weekdays(books: R
     assert month.coverage is not None
     assert year.expected is not None
     assert (year.low, year.missing_weeks > 0) == (None, True)
+    everything = books.outlooks.forecast(Scope(), measures=("cost_nano",))
+    assert everything == [month, quarter, year]  # whatever was supplied was this model's
     grown = books.outlooks.forecast(Scope("model", "a"), Fraction(1, 10), ("cost_nano",))
     assert (grown[0].expected or 0) > month.expected
     assert quarter.last_day >= month.last_day
@@ -335,6 +359,30 @@ def test_a_budget_warns_before_it_is_exceeded(books: Reporting) -> None:
         books.budgets.set(scope, "cost_nano", "week", 1, 8_000, "ada")
     with pytest.raises(NotFound):
         books.budgets.set(Scope("model", "b"), "cost_nano", "month", 1, 8_000, "ada")
+
+
+def test_a_withdrawn_limit_counts_no_more_until_there_is_a_new_one(books: Reporting) -> None:
+    """Only the one that was meant; it stays on record, and cannot be withdrawn twice."""
+    books.serve(20_028, "a", 1, 600)
+    books.books.post()
+    scope = Scope("model", "a")
+    month, year = [
+        books.budgets.set(scope, "cost_nano", period, 10**12, 8_000, "ada")
+        for period in ("month", "year")
+    ]
+    books.clock.at_us += 1
+    gone = books.budgets.withdraw(scope, "cost_nano", "month", "bob")
+    assert (gone.kind, gone.amount, gone.created_by) == ("withdrawal", month.limit, "bob")
+    assert [line.period for line in books.budgets.lines()] == [year.period]
+    with pytest.raises(NotFound, match="No limit of cost counts for the model 'a' and a month"):
+        books.budgets.withdraw(scope, "cost_nano", "month", "bob")
+    with pytest.raises(NotFound):
+        books.budgets.withdraw(scope, "energy_mj", "year", "bob")
+    with pytest.raises(InvalidInput):
+        books.budgets.withdraw(scope, "cost_nano", "week", "bob")
+    books.clock.at_us += 1
+    books.budgets.set(scope, "cost_nano", "month", 2 * 10**12, 8_000, "ada")
+    assert [line.limit for line in books.budgets.lines()] == [2 * 10**12, 10**12]
 
 
 def test_a_team_pays_for_a_model_while_it_owns_it(books: Reporting) -> None:

@@ -65,7 +65,7 @@ def _table(books: Bookkeeping, name: str) -> list[tuple[Any, ...]]:
     return sorted((r for r in rows if "amount" not in table.c or r[-1]), key=str)
 
 
-SUMS = ("balance", "rollup_day", "usage_day", "boot")
+SUMS = ("balance", "rollup_day", "model_day", "model_month", "usage_day", "usage_month", "boot")
 
 
 def _ids(books: Bookkeeping) -> dict[tuple[str, str], int]:
@@ -88,6 +88,27 @@ def test_balances_and_days_are_the_fold_of_the_entries(history: Bookkeeping) -> 
             days[account, day, tier] += sign * e["amount"]
     assert _table(history, "balance") == sorted(((*k, v) for k, v in totals.items() if v), key=str)
     assert _table(history, "rollup_day") == sorted(((*k, v) for k, v in days.items() if v), key=str)
+
+
+def test_models_days_and_months_are_the_fold_of_the_days(history: Bookkeeping) -> None:
+    """Without versions and replicas there are fewer rows of the same amounts, also of nobody's."""
+    a, r = t.account.c, t.metadata.tables["rollup_day"]
+    with history.engine.connect() as connection:
+        query = select(a.model, a.phase, a.role, a.unit, r.c.day, r.c.tier, r.c.amount).join(
+            r, r.c.account_id == a.account_id
+        )
+        rows = connection.execute(query.where(a.role != "pool")).all()
+    days: dict[tuple[str, str, int], int] = defaultdict(int)
+    months: dict[tuple[str, int, str, str, str, str], int] = defaultdict(int)
+    for model, phase, role, unit, day, tier, amount in rows:
+        months[model or "", 1970 * 12, phase or "", role, unit, tier] += amount
+        if model or role == "supply":
+            days[model or "", unit, day] += amount
+    assert days
+    assert _table(history, "model_day") == sorted(((*k, v) for k, v in days.items() if v), key=str)
+    assert _table(history, "model_month") == sorted(
+        ((*k, v) for k, v in months.items() if v), key=str
+    )
 
 
 def test_usage_days_are_the_fold_of_the_windows(history: Bookkeeping) -> None:

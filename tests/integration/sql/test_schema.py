@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -60,6 +62,43 @@ def test_a_ledger_of_the_first_schema_is_brought_up_with_its_sums(
             kept, made = (c.execute(select(table)).all() for c in (source, target))
         assert kept and sorted(made) == sorted(kept), table.name
     assert LedgerStore(empty_engine).first_break() is None
+
+
+def test_what_an_earlier_version_inferred_is_taken_back_too(
+    empty_engine: Engine, tmp_path: Path
+) -> None:
+    """A resource that it thought dead and that came back; one that stayed silent stays ended."""
+    upgrade(empty_engine, "0002")
+    window = (
+        "insert into supply_window (idem_key, content_sha256, producer_id, boot_id, seq,"
+        " resource_id, window_start_us, window_end_us, received_us, reserved_us, energy_method)"
+        " values ('{key}', 'c', '{producer}', '{key}', 1, '{resource}', {start}, {end}, 9, 1,"
+        " 'unknown')"
+    )
+    with empty_engine.begin() as connection:
+        for name in ("back", "dead", "mute"):
+            connection.execute(text(
+                "insert into resource (resource_id, kind, device_model, device_count, slots,"
+                f" price_sku, started_us) values ('{name}', 'replica', 'gpu', 1, 1, 'sku', 5)"
+            ))  # fmt: skip
+            inferred = f"inferred:{name}"
+            connection.execute(text(window.format(
+                key=inferred, producer="collector", resource=name, start=20, end=30)))  # fmt: skip
+            connection.execute(text(f"insert into resource_seen values ('{name}', 30)"))
+            connection.execute(text(f"insert into resource_end values ('{name}', 30, 1)"))
+            connection.execute(text(f"insert into waiting_window values ('{inferred}', 20)"))
+        for key, name, start, end in (("1", "back", 10, 20), ("2", "back", 25, 35),
+                                      ("3", "dead", 10, 20)):  # fmt: skip
+            connection.execute(text(window.format(
+                key=key, producer="p", resource=name, start=start, end=end)))  # fmt: skip
+    assert migrate(empty_engine)
+    books = Bookkeeping(empty_engine, tmp_path / "spool")
+    assert [(r.resource_id, at) for r, at in books.facts.silent_resources(HOUR)] == [("back", 35)]
+    with reading(empty_engine) as connection:
+        seen = {row[0]: row[1] for row in connection.execute(text("select * from resource_seen"))}
+        waits = connection.execute(text("select idem_key from waiting_window")).scalars().all()
+    assert seen == {"back": 35, "dead": 20, "mute": 5}
+    assert sorted(waits) == ["inferred:dead", "inferred:mute"]
 
 
 def test_sums_of_another_version_are_made_anew(books: Bookkeeping) -> None:

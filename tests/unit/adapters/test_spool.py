@@ -1,5 +1,7 @@
 """What producers write is what the collector reads."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from steelyard.adapters.spool import Producer, read
@@ -41,6 +43,19 @@ def test_a_number_beyond_64_bits_is_kept_to_the_last_digit(tmp_path: Path) -> No
     assert found[0] == window
     assert isinstance(found[1], PredictionRecord)
     assert found[1].bucket == 2**70
+
+
+def test_a_segment_of_an_older_producer_is_read(tmp_path: Path) -> None:
+    """Before windows had a datatype they had no word for it: it is not known, the rest is."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    window = UsageWindow("p", "b", 1, "r", 0, 1, "m", 1, "inference", "serve", datatype="fp32")
+    path = producer.write([window])
+    assert path is not None
+    row = json.loads(path.read_text())
+    assert row.pop("datatype") == "fp32"
+    path.write_text(json.dumps(row) + "\n")
+    (found,) = read(path)
+    assert found == replace(window, datatype=None)
 
 
 def test_nothing_to_tell_leaves_no_segment(tmp_path: Path) -> None:

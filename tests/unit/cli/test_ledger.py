@@ -12,6 +12,7 @@ from sqlalchemy import text
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import FAILED, OK, USAGE
 from steelyard.cli.app import run as steelyard
+from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +97,51 @@ def test_the_report_reads_like_a_balance(ask: Ask) -> None:
     assert "basis usage" in direct
 
 
+def test_the_report_tells_utilisation_or_what_is_missing_for_it(
+    ask: Ask, told: Callable[..., dict[str, Any]], seeded: Platform
+) -> None:
+    """Unknown with a reason; with a datatype and a declared peak of one's own, a percentage."""
+    line = told("report", "--model", "digits")["models"][0]["versions"][0]["compute"][0]
+    assert (line["activity"], line["device_model"]) == ("train", "generic-vcpu")
+    assert (line["mfu"], line["mfu_unknown"]) == (None, "no datatype was measured with it")
+    assert "unknown: no datatype was measured with it" in ask("report", "--model", "digits")[1]
+    now = seeded.clock.now_us()
+    name, flop = "train/mine/0", 10**9
+    seeded.facts.ingest([
+        Resource(name, "train_worker", "generic-vcpu", 1, 1, "vcpu-hour", now, "DEU"),
+        SupplyWindow(name, "b", 2, name, now, now + 1_000_000, 1_000_000),
+        UsageWindow(name, "b", 1, name, now, now + 1_000_000, "mine", None, "training", "train",
+                    "mine", 1, busy_ns=10**9, flop=flop, datatype="fp32"),
+    ], now)  # fmt: skip
+    assert "unknown: no peak of generic-vcpu/fp32 is declared" in ask("report")[1]
+    declared = ask("coefficients", "add", "--kind", "peak_flops", "--key", "generic-vcpu/fp32",
+                   "--value", "4000000000", "--unit", "FLOP/s", "--source", "our processor's sheet",
+                   "--licence", "ours", "--valid-from", "2020-01-01")  # fmt: skip
+    assert declared[0] == OK, declared
+    (line,) = told("report", "--model", "mine")["models"][0]["versions"][0]["compute"]
+    assert (line["mfu"], line["peak_flop_per_s"], line["flop"]) == (0.25, 4e9, flop)
+    assert " 25 % " in ask("report", "--model", "mine")[1]
+
+
+def test_a_model_that_reaches_the_eus_threshold_is_told(
+    ask: Ask, told: Callable[..., dict[str, Any]], seeded: Platform
+) -> None:
+    """A run of 10^25 FLOP under version 1 of two: both are named, in text and in JSON."""
+    assert told("report", "--model", "digits")["models"][0]["notices"] == []
+    now = seeded.clock.now_us()
+    run_id = next(v["run_id"] for v in seeded.catalog.versions("digits") if v["version"] == 1)
+    name = f"train/{run_id}/0"
+    seeded.facts.ingest([
+        UsageWindow(name, "large", 1, name, now, now + 1_000_000, "digits", None, "training",
+                    "train", run_id, 2, busy_ns=10**9, flop=10**25),
+    ], now)  # fmt: skip
+    notices = told("report", "--model", "digits")["models"][0]["notices"]
+    assert [text.split()[0] for text in notices] == ["digits/1", "digits/2"]
+    shown = ask("report", "--model", "digits")[1]
+    assert "notice: digits/2 and its ancestors took" in shown
+    assert "EU AI Act, Art. 51" in shown
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -112,6 +158,9 @@ def test_the_report_reads_like_a_balance(ask: Ask) -> None:
         ("budget", "set", "much", "--model", "digits"),
         ("budget", "set", "1", "--model", "digits", "--period", "week"),
         ("budget", "set", "1", "--model", "digits", "--measure", "time"),
+        ("budget", "withdraw"),
+        ("budget", "withdraw", "--model", "digits", "--measure", "time"),
+        ("budget", "withdraw", "--model", "digits", "--period", "week"),
         ("team", "digits", "No Team"),
         ("forecast", "--growth", "x"),
         ("forecast", "--growth", "-100"),
@@ -164,6 +213,19 @@ def test_a_budget_is_set_in_the_units_of_people_and_listed_in_the_ledgers(
     ]  # fmt: skip
     assert "exceeded" in ask("budget", "list", "--model", "digits")[1]
     assert ask("budget", "set", "1", "--model", "nothing")[0] == FAILED
+
+
+def test_a_limit_is_withdrawn_once(told: Callable[..., dict[str, Any]], ask: Ask) -> None:
+    """What is printed names it; a second time there is nothing to withdraw."""
+    told("budget", "set", "5", "--model", "digits")
+    code, out, _ = ask("budget", "withdraw", "--model", "digits")
+    assert code == 0 and "model digits: the limit of $5.00 a month counts no more" in out
+    assert told("budget", "list")["budgets"] == []
+    code, out, err = ask("budget", "withdraw", "--model", "digits")
+    assert (code, out) == (FAILED, "") and "No limit of cost" in err
+    told("budget", "set", "5", "--model", "digits")
+    gone = told("budget", "withdraw", "--model", "digits")["withdrawn"]
+    assert (gone["kind"], gone["amount"]) == ("withdrawal", 5_000_000_000)
 
 
 def test_a_noted_head_shows_that_the_end_was_cut_off(ask: Ask, seeded: Platform) -> None:

@@ -70,15 +70,11 @@ def test_shared_idle_time_goes_out_whole_or_not_at_all(
     parts = shared_out(
         [SharedIdle("idle:x", 5, "nUSD", "", idle)],
         {"idle:x": {A, B}},
-        [
-            _amount("inference", "consumer", a, day=5),
-            _amount("inference", "consumer", b, model="b", day=5),
-            _amount("inference", "consumer", other_day, day=6),
-        ],
+        {(5, "nUSD"): {A: a, B: b}, (6, "nUSD"): {A: other_day}},
     )
     assert sum(p.amount for p in parts) == (idle if a or b else 0)
     assert all(p.role == "idle" and p.day == 5 for p in parts)
-    alone = shared_out([SharedIdle("idle:x", 5, "nUSD", "", idle)], {"idle:x": {A}}, [])
+    alone = shared_out([SharedIdle("idle:x", 5, "nUSD", "", idle)], {"idle:x": {A}}, {})
     assert [(p.model, p.amount) for p in alone] == [("a", idle)]
     if a > b:
         shares = {p.model: p.amount for p in parts}

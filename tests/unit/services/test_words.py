@@ -66,6 +66,15 @@ def test_a_unit_cost_has_its_interval_in_the_same_words() -> None:
     assert words.per_thousand("energy_mj", PerThousand(None)) == "–"
 
 
+def test_a_unit_cost_tells_what_coefficients_may_change() -> None:
+    """Beside the interval over days, not in its place."""
+    found = PerThousand(5_000, 4_000, 6_000, 14, 2_500, 10_000)
+    assert words.per_thousand("energy_mj", found) == (
+        "5 J [4 J, 6 J] (2.5 J to 10 J by coefficients)"
+    )
+    assert words.coefficient_range("energy_mj", PerThousand(5_000)) is None
+
+
 def test_a_forecast_says_how_sure_it_is_or_what_is_missing() -> None:
     """The band's chance; missing days; missing weeks."""
     day = date(2026, 11, 30)

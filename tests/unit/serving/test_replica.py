@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
+from steelyard.adapters.spool import read
+from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Signature, TensorSpec
 from steelyard.ports.applications import ServedVersion
@@ -114,6 +117,27 @@ def test_each_answer_leaves_one_record_and_windows_add_up(
     assert records[2]["error"] == "inference failed"
 
 
+def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_served: Make) -> None:
+    """What the collector reads is a whole record: who answered, why, from what, what it said."""
+    served = make_served(3)
+    meter = Meter(settings, served.version)
+    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    sent = body(1, 2, 4, 3)
+    ask(ingress, sent, EDGE)
+    meter.stop()
+    facts = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
+    (record,) = [fact for fact in facts if isinstance(fact, PredictionRecord)]
+    assert record.received_us > 0
+    assert record.busy_ns > 0
+    assert record == PredictionRecord(
+        prediction_id="p1", model="scale", version=3, sha256=served.version.sha256,
+        resource_id=meter.resource_id, arm="canary", lineage="r1", generation=4, bucket=17,
+        received_us=record.received_us, busy_ns=record.busy_ns, items=2, status=200,
+        unit_sha256=hashlib.sha256(b"alice").hexdigest(),
+        inputs_sha256=hashlib.sha256(sent).hexdigest(), classes=(1, 0), error=None,
+    )  # fmt: skip
+
+
 def test_a_probe_is_time_spent_but_no_request(settings: Settings, make_served: Make) -> None:
     """Our own probes are booked as warm-up and leave no audit record."""
     served = make_served(1)
@@ -132,6 +156,18 @@ def test_unknown_flops_stay_unknown(settings: Settings, make_served: Make) -> No
     meter.add("serve", busy_ns=5, items=1, requests=1)
     meter.stop()
     assert rows(settings, "usage")[0]["flop"] is None
+
+
+def test_windows_say_what_was_computed_in(settings: Settings, make_served: Make) -> None:
+    """The datatype of the version's profile, as peaks are written; None when it is not known."""
+    served = make_served(1).version
+    assert served.flops is not None
+    profile = replace(served.flops, datatype="INT8")
+    for version in (served, replace(served, flops=profile)):
+        meter = Meter(settings, version)
+        meter.add("serve", busy_ns=5, items=1, requests=1)
+        meter.stop()
+    assert {u["datatype"] for u in rows(settings, "usage")} == {None, "int8"}
 
 
 def test_every_prediction_has_its_own_id(settings: Settings, make_served: Make) -> None:

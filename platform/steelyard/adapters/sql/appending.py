@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Insert, Table, delete, func, select
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_for, insert_rows
 from steelyard.adapters.sql.periods import booking
-from steelyard.adapters.sql.rollups import add_entries
+from steelyard.adapters.sql.rollups import Whose, add_entries, owned
 from steelyard.domain.hash_chain import GENESIS, canonical, link_bytes
 from steelyard.domain.ledger import (
     FORMAT,
@@ -43,6 +43,8 @@ class Appender:
         self._batches: list[Batch] = []
         self._marks: dict[str, str] = {}
         self._late: list[str] = []
+        self._whose: Whose = {}
+        self._superseded: list[str] = []
 
     def add(self, postings: Sequence[Posting]) -> None:
         """Take what still holds; what somebody else posted meanwhile is left out."""
@@ -51,6 +53,7 @@ class Appender:
                                      *(b for p in postings for b in p.replaces)])  # fmt: skip
         windows = [key for posting in postings for key in posting.windows]
         charged = _values(self._connection, t.posted_window, "idem_key", windows)
+        gone = _values(self._connection, t.superseded_window, "idem_key", windows)
         owned = self._owned({one for posting in postings for one in posting.owners})
         for posting in postings:
             if posting.revision is not None:
@@ -58,6 +61,8 @@ class Appender:
                 if posting.revision != revisions.get((first.method_id, first.subject), 0):
                     continue
             if not posting.replaces and charged.intersection(posting.windows):
+                continue
+            if gone.intersection(posting.windows):
                 continue
             if any(revisions.get((REVERSAL, batch_id)) for batch_id in posting.replaces):
                 continue
@@ -69,6 +74,7 @@ class Appender:
             taken = [self._take(batch, revisions) for batch in posting.batches]
             self._marks |= {key: taken[0] for key in posting.windows}
             self._late += posting.late
+            self._superseded += posting.superseded
 
     def _take(self, batch: Batch, revisions: dict[tuple[str, str], int]) -> str:
         key = (batch.method_id, batch.subject)
@@ -133,7 +139,7 @@ class Appender:
         rows = list(self._entries(self._account_ids()))
         if rows:
             insert_rows(self._connection, t.entry, rows)
-            add_entries(self._connection, rows)
+            add_entries(self._connection, rows, self._whose)
         self._mark()
         return len(rows)
 
@@ -189,10 +195,14 @@ class Appender:
             rows = [_account_row(ids[key], key[1], wanted[key]) for key in missing]
             insert_rows(self._connection, a, rows)
         self.new_accounts = ids
+        self._whose = {ids[key]: owned(one, key[1]) for key, one in wanted.items()}
         return ids
 
     def _mark(self) -> None:
-        """Remember which batch charged each window, and that late usage is in."""
+        """Remember which batch charged each window, if any still does; late usage is in now."""
+        for chunk in chunks(self._superseded):
+            for table in (t.posted_window, t.waiting_window):
+                self._connection.execute(delete(table).where(table.c.idem_key.in_(chunk)))
         for chunk in chunks(self._late):
             self._connection.execute(delete(t.late_usage).where(t.late_usage.c.idem_key.in_(chunk)))
         if not self._marks:

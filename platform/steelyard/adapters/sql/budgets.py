@@ -19,21 +19,21 @@ class BudgetStore:
         self._engine = engine
 
     def add(self, budget: BudgetRecord) -> None:
-        """Record a budget; one of the same scope, measure and period before it counts no more."""
+        """Record a limit or a withdrawal; an earlier record of the same kind counts no more."""
         row = asdict(budget)
         with writing(self._engine) as connection:
             key = {"budget_id": digest(row)[:32]}
             insert_new(connection, t.budget, [row | key], ("budget_id",))
 
     def budgets(self) -> list[BudgetRecord]:
-        """The budgets that count, by scope."""
+        """The budgets that count, by scope: the newest record of each, unless it withdraws."""
         b = t.budget
         names = BudgetRecord.__dataclass_fields__
         with reading(self._engine) as connection:
             rows = connection.execute(select(b).order_by(b.c.recorded_us, b.c.budget_id)).mappings()
             every = [BudgetRecord(**{name: row[name] for name in names}) for row in rows]
         newest = {(b.scope_kind, b.scope, b.measure, b.horizon): b for b in every}
-        return [newest[key] for key in sorted(newest)]
+        return [newest[key] for key in sorted(newest) if newest[key].kind == "limit"]
 
     def own(self, ownership: Ownership) -> None:
         """Record who owns a model from a moment on."""

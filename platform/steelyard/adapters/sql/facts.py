@@ -5,7 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, select, union
+from sqlalchemy import (
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    Table,
+    exists,
+    func,
+    select,
+    union,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 
 from steelyard.adapters.sql import projections
@@ -16,6 +26,7 @@ from steelyard.adapters.sql.insert import insert_new
 from steelyard.adapters.sql.notes import note_supply, note_usage
 from steelyard.adapters.sql.quarantine import keep_aside_clashes, keep_aside_future
 from steelyard.adapters.sql.rows import from_row
+from steelyard.adapters.sql.silence import IS_SUPERSEDED, silent, supersede
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.cost import HOUR_US
 from steelyard.domain.errors import InvalidInput
@@ -31,6 +42,7 @@ from steelyard.domain.metering import (
     UsageWindow,
 )
 from steelyard.domain.posting import Owner
+from steelyard.domain.silence import COLLECTOR
 
 KEYS: dict[type[Fact], tuple[Table, tuple[str, ...]]] = {
     Resource: (t.resource, ("resource_id",)),
@@ -147,6 +159,7 @@ class FactStore:
             (by_kind.setdefault(type(fact), []) if believed else future).append(fact)
         new, known, conflicts = 0, 0, len(future)
         supplied: set[tuple[str, int]] = set()
+        heard: set[str] = set()
         with writing(self._engine) as connection:
             keep_aside_future(connection, future, now_us)
             for kind in KEYS:  # resources first: windows refer to them
@@ -161,8 +174,12 @@ class FactStore:
                 known += repeated - clashes
                 if kind is SupplyWindow:
                     supplied = note_supply(connection, _first_of_each(rows, inserted))
+                    heard |= {resource_id for resource_id, _ in supplied}
+                elif kind is ResourceEnd:
+                    heard |= {key[0] for key in inserted}
                 elif kind is UsageWindow:
                     note_usage(connection, _first_of_each(rows, inserted), supplied)
+            supersede(connection, heard, now_us)
         return Ingested(new, known, conflicts)
 
     def unposted(self, limit: int = 2_000) -> list[OpenWindow]:
@@ -172,7 +189,7 @@ class FactStore:
             select(s)
             .join(w, w.c.idem_key == s.c.idem_key)
             .outerjoin(p, p.c.idem_key == s.c.idem_key)
-            .where(p.c.idem_key.is_(None))
+            .where(p.c.idem_key.is_(None), ~IS_SUPERSEDED)
             .order_by(w.c.window_start_us)
             .limit(limit)
         )
@@ -180,15 +197,22 @@ class FactStore:
             return _opened(connection, waiting)
 
     def late(self) -> list[tuple[str, int]]:
-        """Resources and starts of charged windows whose usage or owner came afterwards."""
+        """Resources and starts of charged windows that have to be charged anew.
+
+        Their usage or their owner came afterwards, or they were inferred and are superseded.
+        """
         late, s, w, p = t.late_usage, t.supply_window, t.waiting_window, t.posted_window
+        gone = t.superseded_window
         same = (s.c.resource_id == late.c.resource_id) & (
             s.c.window_start_us == late.c.window_start_us
         )
         place = select(s.c.resource_id, s.c.window_start_us)
         query = union(*(
             source.join(p, p.c.idem_key == s.c.idem_key).where(_STANDS)
-            for source in (place.join(late, same), place.join(w, w.c.idem_key == s.c.idem_key))
+            for source in (
+                place.join(late, same), place.join(w, w.c.idem_key == s.c.idem_key),
+                place.join(gone, gone.c.idem_key == s.c.idem_key),
+            )
         ))  # fmt: skip
         with reading(self._engine) as connection:
             found = [(row[0], row[1]) for row in connection.execute(query)]
@@ -197,37 +221,25 @@ class FactStore:
     def windows(self, resource_id: str, start_us: int, end_us: int) -> list[OpenWindow]:
         """The charged windows of a resource that start in ``[start_us, end_us)``.
 
-        Those whose charge was taken back by a person are not charged.
+        Those whose charge was taken back by a person are not charged, nor are superseded ones.
         """
-        s, p = t.supply_window, t.posted_window
-        query = (
-            select(s)
-            .join(p, p.c.idem_key == s.c.idem_key)
-            .where(
-                s.c.resource_id == resource_id,
-                s.c.window_start_us.between(start_us, end_us - 1),
-                _STANDS,
-            )
-            .order_by(s.c.window_start_us)
-        )
+        query = _charged(resource_id, start_us, end_us).where(~IS_SUPERSEDED)
         with reading(self._engine) as connection:
             return _opened(connection, query)
 
-    def silent_resources(self, before_us: int) -> list[tuple[Resource, int]]:
-        """Resources that neither ended nor reported since ``before_us``, with their last moment."""
-        seen, r, e = t.resource_seen, t.resource, t.resource_end
-        moment = func.coalesce(seen.c.last_us, r.c.started_us)
-        query = (
-            select(r, moment.label("moment"))
-            .outerjoin(seen, seen.c.resource_id == r.c.resource_id)
-            .outerjoin(e, e.c.resource_id == r.c.resource_id)
-            .where(e.c.resource_id.is_(None), moment < before_us, r.c.kind != "reservation")
-        )
+    def superseded(self, resource_id: str, start_us: int, end_us: int) -> tuple[str, ...]:
+        """The keys of superseded windows in ``[start_us, end_us)`` whose charge still stands."""
+        query = _charged(resource_id, start_us, end_us).where(IS_SUPERSEDED)
         with reading(self._engine) as connection:
-            return [
-                (from_row(Resource, row), row["moment"])
-                for row in connection.execute(query).mappings()
-            ]
+            return tuple(row["idem_key"] for row in connection.execute(query).mappings())
+
+    def silent_resources(self, before_us: int) -> list[tuple[Resource, int]]:
+        """Resources that neither ended nor reported since ``before_us``, with their last moment.
+
+        One whose end was inferred, and that was heard of again, has not ended.
+        """
+        with reading(self._engine) as connection:
+            return list(silent(connection, before_us))
 
     def reservations(self) -> list[tuple[Resource, int | None]]:
         """Reserved capacity with the moment it was given back; None while it is held."""
@@ -251,6 +263,7 @@ class FactStore:
             .where(
                 r.c.price_sku == price_sku,
                 s.c.window_start_us.between(hour_start_us, hour_start_us + HOUR_US - 1),
+                ~IS_SUPERSEDED,
             )
         )
         with reading(self._engine) as connection:
@@ -293,7 +306,7 @@ class FactStore:
             if model is None:
                 unheard = select(e.c.last_seq).where(~exists().where(
                     (b.c.producer_id == e.c.producer_id) & (b.c.boot_id == e.c.boot_id)
-                ))  # fmt: skip
+                ), e.c.producer_id != COLLECTOR)  # fmt: skip
                 lost = list(connection.execute(unheard).scalars())
         return Completeness(
             int(received), int(expected) + sum(lost), boots + len(lost), boots - ended
@@ -311,6 +324,20 @@ _STANDS = ~exists().where(
     _TAKEN.c.subject == t.posted_window.c.batch_id, _TAKEN.c.method_id == REVERSAL
 )
 """A posted window whose charge nobody took back."""
+
+
+def _charged(resource_id: str, start_us: int, end_us: int) -> Select[Any]:
+    s, p = t.supply_window, t.posted_window
+    return (
+        select(s)
+        .join(p, p.c.idem_key == s.c.idem_key)
+        .where(
+            s.c.resource_id == resource_id,
+            s.c.window_start_us.between(start_us, end_us - 1),
+            _STANDS,
+        )
+        .order_by(s.c.window_start_us)
+    )
 
 
 def _first_of_each(

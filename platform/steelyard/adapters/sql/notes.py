@@ -8,22 +8,30 @@ from sqlalchemy import Connection, func, insert, select, tuple_
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_into, insert_new, insert_rows
 from steelyard.adapters.sql.rollups import NO_VERSION, add_boots, add_usage
+from steelyard.adapters.sql.silence import note_inferred
+from steelyard.domain.silence import COLLECTOR
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def note_supply(connection: Connection, rows: Rows) -> set[tuple[str, int]]:
-    """New supply windows wait for posting; their resources are alive. Returns their places."""
+    """New supply windows wait for posting; their resources are alive. Returns their places.
+
+    Those that were inferred are no sign of life.
+    """
     if not rows:
         return set()
     names = ("idem_key", "window_start_us")
     insert_rows(connection, t.waiting_window, [{name: row[name] for name in names} for row in rows])
     add_boots(connection, rows)
-    _seen(connection, rows)
+    _seen(connection, [row for row in rows if row["producer_id"] != COLLECTOR])
+    note_inferred(connection, [row for row in rows if row["producer_id"] == COLLECTOR])
     return {(row["resource_id"], row["window_start_us"]) for row in rows}
 
 
 def _seen(connection: Connection, rows: Rows) -> None:
+    if not rows:
+        return
     last: dict[str, int] = {}
     for row in rows:
         last[row["resource_id"]] = max(last.get(row["resource_id"], 0), row["window_end_us"])

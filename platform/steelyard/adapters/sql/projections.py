@@ -3,13 +3,21 @@
 They need no migrations: whoever finds another ``VERSION`` than his own drops and rebuilds them.
 """
 
-from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    select,
+)
 
 from steelyard.adapters.sql.insert import insert_into
 from steelyard.adapters.sql.tables import Int, integer, make_table, metadata, projection, string
 from steelyard.adapters.sql.types import ExactInt
 
-VERSION = 1
+VERSION = 3
 """Changes with every change of these tables or of what is summed in them."""
 
 balance = make_table(
@@ -30,33 +38,60 @@ rollup_day = make_table(
     Index("ix_rollup_day_day", "day"),
 )
 
-usage_day = make_table(
-    "usage_day",
+model_day = make_table(
+    "model_day",
     string("model"),
-    integer("version"),
+    string("unit"),
     integer("day"),
-    string("phase"),
-    string("activity"),
-    string("run_id"),
-    string("device_model"),
-    string("datatype"),
-    integer("windows"),
-    integer("requests"),
-    integer("errors"),
-    integer("cache_hits"),
-    integer("items"),
-    integer("tokens_in"),
-    integer("tokens_out"),
-    integer("busy_ns"),
-    integer("busy_device_us"),
-    Column("flop", ExactInt, nullable=False),
-    integer("flop_windows"),
-    integer("start_us"),
-    integer("end_us"),
-    PrimaryKeyConstraint(
-        "model", "version", "day", "phase", "activity", "run_id", "device_model", "datatype"
-    ),
+    integer("amount"),
+    PrimaryKeyConstraint("model", "unit", "day"),
 )
+
+model_month = make_table(
+    "model_month",
+    string("model"),
+    integer("month"),
+    string("phase"),
+    string("role"),
+    string("unit"),
+    string("tier"),
+    integer("amount"),
+    PrimaryKeyConstraint("model", "month", "phase", "role", "unit", "tier"),
+)
+
+
+def _usage(name: str, time: str) -> Table:
+    """Usage by day or by month."""
+    key = ("model", "version", time, "phase", "activity", "run_id", "device_model", "datatype")
+    return make_table(
+        name,
+        string("model"),
+        integer("version"),
+        integer(time),
+        string("phase"),
+        string("activity"),
+        string("run_id"),
+        string("device_model"),
+        string("datatype"),
+        integer("windows"),
+        integer("requests"),
+        integer("errors"),
+        integer("cache_hits"),
+        integer("items"),
+        integer("tokens_in"),
+        integer("tokens_out"),
+        integer("busy_ns"),
+        integer("busy_device_us"),
+        Column("flop", ExactInt, nullable=False),
+        integer("flop_windows"),
+        integer("start_us"),
+        integer("end_us"),
+        PrimaryKeyConstraint(*key),
+    )
+
+
+usage_day = _usage("usage_day", "day")
+usage_month = _usage("usage_month", "month")
 
 boot = make_table(
     "boot",
@@ -71,7 +106,7 @@ boot = make_table(
     Index("ix_boot_model", "model"),
 )
 
-PROJECTIONS = (balance, rollup_day, usage_day, boot)
+PROJECTIONS = (balance, rollup_day, model_day, model_month, usage_day, usage_month, boot)
 
 
 def are_current(connection: Connection) -> bool:

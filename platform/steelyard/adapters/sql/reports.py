@@ -3,53 +3,71 @@
 Days are counted from 1970-01-01; a span is a first and a last day, both included.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    CompoundSelect,
     Connection,
     Engine,
     FromClause,
     Integer,
     Row,
     Select,
+    Table,
     Text,
+    and_,
     cast,
     func,
     literal,
+    null,
     or_,
     select,
     type_coerce,
+    union_all,
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.facts import Completeness
-from steelyard.adapters.sql.rollups import DAY_US
-from steelyard.domain.measures import Amount, Owned, SharedIdle
+from steelyard.adapters.sql.insert import chunks
+from steelyard.adapters.sql.rollups import DAY_US, NO_MODEL
+from steelyard.domain.ledger import Unit
+from steelyard.domain.measures import Amount, Direct, Owned, SharedIdle
 from steelyard.domain.metering import Activity, LedgerPhase
+from steelyard.domain.span import whole_months
 
 LIMB = 12
 Days = tuple[int, int] | None
 """First and last day; None is every day."""
+Models = Collection[str] | None
+"""Which models; None is all of them."""
+DailyTotals = dict[Unit, dict[int, int]]
+"""Amounts by unit and day."""
+Flops = dict[tuple[str, LedgerPhase], int]
+"""FLOPs by model and phase."""
 
 COUNTS = ("windows", "flop_windows", "requests", "errors", "cache_hits", "items", "tokens_in",
-          "tokens_out", "busy_ns")  # fmt: skip
+          "tokens_out", "busy_ns", "busy_device_us")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
     """What one version, or one run without a version, did in one activity over a span.
 
-    ``flop`` is None when no window knew its FLOPs; ``flop_windows`` of ``windows`` did.
+    On one device model, in one datatype: None where the producers did not say it. ``flop`` is
+    None when no window knew its FLOPs; ``flop_windows`` of ``windows`` did.
     """
 
     version: int | None
     run_id: str | None
     phase: LedgerPhase
     activity: Activity
+    device_model: str
+    datatype: str | None
     windows: int
     flop_windows: int
     requests: int
@@ -59,6 +77,7 @@ class Used:
     tokens_in: int
     tokens_out: int
     busy_ns: int
+    busy_device_us: int
     start_us: int
     end_us: int
     flop: int | None
@@ -77,92 +96,121 @@ class ReportStore:
             query = select(model).where(model.is_not(None)).distinct().order_by(model)
             return list(connection.execute(query).scalars())
 
-    def amounts(self, model: str | None = None, days: Days = None) -> list[Amount]:
-        """Sums by version, phase, role, unit and tier: of one model, or of all but the pools."""
+    def amounts(
+        self, models: Models = None, days: Days = None, units: Collection[Unit] | None = None
+    ) -> list[Amount]:
+        """Sums by model, phase, role, unit and tier: of some models, or of all but the pools."""
+        of_these = and_(_of(models), *_in_units(units))
         with reading(self._engine) as connection:
-            return list(_amounts(connection, _of(model), days))
+            if days is None:
+                return _amounts(connection, _rows(projections.balance, of_these))
+            months, around = whole_months(*days)
+            parts = [_rows(projections.rollup_day, of_these, _on(part)) for part in around]
+            if months[0] <= months[1]:
+                parts.append(_month_rows(models, units, months))
+            return _amounts(connection, union_all(*parts))
 
-    def daily(self, model: str | None, days: tuple[int, int]) -> list[Amount]:
-        """The same, a row a day."""
+    def by_version(self, model: str, days: Days = None) -> list[Amount]:
+        """The same of one model, a row a version."""
+        mine = _of([model])
+        rows = _rows(projections.balance, mine)
+        if days is not None:
+            rows = _rows(projections.rollup_day, mine, _on(days))
         with reading(self._engine) as connection:
-            return list(_amounts(connection, _of(model), days, by_day=True))
+            return _amounts(connection, rows, "version")
 
-    def by_day(self, models: Collection[str] | None, days: tuple[int, int]) -> list[Amount]:
-        """Training and inference together, a row a model, unit and day; None is all supply."""
-        a, r = t.account.c, t.rollup_day.c
-        of_these = a.model.in_(models) if models is not None else a.role == "supply"
-        total = func.sum(r.amount)
+    def daily(self, model: str, days: tuple[int, int]) -> list[Amount]:
+        """The same of one model, a row a version and day."""
+        rows = _rows(projections.rollup_day, _of([model]), _on(days))
+        with reading(self._engine) as connection:
+            return _amounts(connection, rows, "version", "day")
+
+    def by_day(self, models: Models, days: tuple[int, int], units: Collection[Unit]) -> DailyTotals:
+        """Training and inference of models together, by unit and day; None is all supply."""
+        d, sign = projections.model_day.c, -1 if models is None else 1
         query = (
-            select(a.model, a.unit, r.day, total.label("amount"))
-            .join(t.account, a.account_id == r.account_id)
-            .where(of_these, *_within(r.day, days))
-            .group_by(a.model, a.unit, r.day)
+            select(d.unit, d.day, func.sum(d.amount))
+            .where(d.model.in_([NO_MODEL] if models is None else models))
+            .where(d.unit.in_(units), d.day.between(*days))
+            .group_by(d.unit, d.day)
         )
-        sign, role = (1, "consumer") if models is not None else (-1, "supply")
+        found: DailyTotals = {}
         with reading(self._engine) as connection:
-            return [
-                Amount(row.model, None, None, role, row.unit, "", sign * int(row.amount), row.day)  # type: ignore[arg-type]
-                for row in connection.execute(query)
-            ]
+            for unit, day, amount in connection.execute(query).all():
+                found.setdefault(unit, {})[day] = sign * int(amount)
+        return found
 
     def shared_idle(
-        self, model: str | None = None, days: Days = None
-    ) -> tuple[list[SharedIdle], dict[str, set[Owned]], list[Amount]]:
-        """Idle amounts by day of deployments with several owners; those; their direct amounts.
+        self, models: Models = None, days: Days = None, units: Collection[Unit] | None = None
+    ) -> tuple[list[SharedIdle], dict[str, set[Owned]], Direct]:
+        """Idle amounts by day of deployments with several owners; those; what they did that day.
 
-        With ``model``, only of the deployments that it is an owner of.
+        With ``models``, only of the deployments that one of them is an owner of.
         """
-        a = t.account.c
+        a, measured = t.account.c, _in_units(units)
         with reading(self._engine) as connection:
             nobodys = (a.role == "idle") & a.model.is_(None)
-            paths = connection.execute(select(a.path).where(nobodys).distinct()).scalars()
-            owners = {path: _owners(connection, path) for path in paths}
+            owners = _owners(connection, nobodys)
             wanted = {path: who for path, who in owners.items()
-                      if who and (model is None or model in {w[0] for w in who})}  # fmt: skip
+                      if models is None or any(w[0] in models for w in who)}  # fmt: skip
             if not wanted:
-                return [], {}, []
-            idle = list(_idle_days(connection, nobodys & a.path.in_(wanted), days))
-            span = (min((i.day for i in idle), default=0), max((i.day for i in idle), default=0))
-            whose = a.model.in_({w[0] for who in wanted.values() for w in who})
-            direct = _amounts(connection, whose & (a.role == "consumer"), span, by_day=True)
-            return idle, wanted, list(direct)
+                return [], {}, {}
+            of_these = and_(nobodys, a.path.in_(wanted), *measured)
+            whose = {w[0] for who in wanted.values() for w in who}
+            consumers = and_(a.role == "consumer", a.model.in_(whose), *measured)
+            idle = _idle_days(connection, of_these, days)
+            return idle, wanted, _direct(connection, consumers, {part.day for part in idle})
 
-    def used(self, model: str, days: Days = None) -> list[Used]:
-        """Usage by version, run, phase and activity."""
-        u = t.usage_day.c
-        key = (u.version, u.run_id, u.phase, u.activity)
+    def used(self, models: Models = None, days: Days = None) -> dict[str, list[Used]]:
+        """Usage of each model by version, run, phase, activity, device model and datatype."""
+        u = _usage(models, days).c
+        key = (u.model, u.version, u.run_id, u.phase, u.activity, u.device_model, u.datatype)
         sums = [func.sum(u[name]).label(name) for name in COUNTS]
         edges = [func.min(u.start_us).label("start_us"), func.max(u.end_us).label("end_us")]
+        found: dict[str, list[Used]] = {}
         with reading(self._engine) as connection:
-            query = (
-                select(*key, *sums, *edges, *_flop_sums(connection))
-                .where(u.model == model, *_within(u.day, days))
-                .group_by(*key)
-            )
-            return [
-                Used(
+            query = select(*key, *sums, *edges, *_flop_sums(connection, u.flop)).group_by(*key)
+            for row in connection.execute(query).all():
+                found.setdefault(row.model, []).append(Used(
                     row.version or None, row.run_id or None, row.phase, row.activity,
+                    row.device_model, row.datatype or None,
                     **{name: int(getattr(row, name)) for name in COUNTS},
                     start_us=row.start_us, end_us=row.end_us,
                     flop=_flop(row) if row.flop_windows else None,
-                )
-                for row in connection.execute(query)
-            ]  # fmt: skip
+                ))  # fmt: skip
+        return found
 
-    def flops(self, days: Days = None) -> dict[tuple[str, LedgerPhase], int]:
+    def flops(self, models: Models = None, days: Days = None) -> Flops:
         """Known FLOPs by model and phase."""
-        u = t.usage_day.c
+        u = _usage(models, days).c
         with reading(self._engine) as connection:
             query = (
-                select(u.model, u.phase, *_flop_sums(connection))
-                .where(u.flop_windows > 0, *_within(u.day, days))
+                select(u.model, u.phase, *_flop_sums(connection, u.flop))
+                .where(u.flop_windows > 0)
                 .group_by(u.model, u.phase)
             )
             return {(row.model, row.phase): _flop(row) for row in connection.execute(query)}
 
+    def places(self, model: str, since_us: int = 0) -> list[tuple[str, str | None]]:
+        """Device models and regions that inference of a model was reserved on since a moment."""
+        r, o, end = t.resource.c, t.resource_owner.c, t.resource_end.c
+        query = (
+            select(r.device_model, r.region)
+            .distinct()
+            .join(t.resource_owner, o.resource_id == r.resource_id)
+            .outerjoin(t.resource_end, end.resource_id == r.resource_id)
+            .where(
+                o.model == model, o.phase == "inference",
+                or_(end.ended_us.is_(None), end.ended_us > since_us),
+            )
+        )  # fmt: skip
+        with reading(self._engine) as connection:
+            rows = connection.execute(query)
+            return sorted(((row[0], row[1]) for row in rows), key=lambda p: (p[0], p[1] or ""))
+
     def requests_by_day(self, model: str, days: Days = None) -> list[tuple[int, int, int]]:
         """(day, version, requests) that were served."""
-        u = t.usage_day.c
+        u = projections.usage_day.c
         served = (u.model == model) & (u.phase == "inference") & (u.activity == "serve")
         query = (
             select(u.day, u.version, func.sum(u.requests))
@@ -171,13 +219,13 @@ class ReportStore:
             .order_by(u.day, u.version)
         )
         with reading(self._engine) as connection:
-            return [(row[0], row[1], int(row[2])) for row in connection.execute(query)]
+            return [(row[0], row[1], int(row[2])) for row in connection.execute(query).all()]
 
     def completeness(
         self, models: Collection[str] | None = None, days: Days = None
     ) -> Completeness:
         """Windows received of expected, over the producers' boots that were alive in the span."""
-        b, e = t.boot, t.boot_end
+        b, e = projections.boot, t.boot_end
         last = func.coalesce(e.c.last_seq, b.c.highest_seq)
         where: list[Any] = [b.c.model.in_(models)] if models is not None else []
         if days is not None:
@@ -228,18 +276,37 @@ class ReportStore:
             return connection.execute(found).scalar_one_or_none()
 
 
-def _of(model: str | None) -> ColumnElement[bool]:
+def _of(models: Models) -> ColumnElement[bool]:
     a = t.account.c
-    return a.model == model if model is not None else a.role != "pool"
+    return a.model.in_(models) if models is not None else a.role != "pool"
 
 
-def _flop_sums(connection: Connection) -> list[Any]:
+def _in_units(units: Collection[Unit] | None) -> list[ColumnElement[bool]]:
+    return [t.account.c.unit.in_(units)] if units is not None else []
+
+
+def _usage(models: Models, days: Days) -> FromClause:
+    """Rows of usage that a span is the sum of: its whole months, and the days around them."""
+    month, day = projections.usage_month, projections.usage_day
+    names = [column.name for column in day.columns if column.name != "day"]
+
+    def rows(table: Table, *where: ColumnElement[bool]) -> Select[Any]:
+        mine = [table.c.model.in_(models)] if models is not None else []
+        return select(*(table.c[name] for name in names)).where(*mine, *where)
+
+    if days is None:
+        return rows(month).subquery()
+    months, around = whole_months(*days)
+    whole = [rows(month, month.c.month.between(*months))] if months[0] <= months[1] else []
+    return union_all(*whole, *(rows(day, day.c.day.between(*part)) for part in around)).subquery()
+
+
+def _flop_sums(connection: Connection, flop: ColumnElement[int]) -> list[Any]:
     """Columns that ``_flop`` adds up: exact sums of what 64 bits do not hold.
 
     PostgreSQL sums NUMERIC exactly. SQLite keeps the digits as text: they are summed in four
     groups of twelve, which cannot overflow below nine million rows.
     """
-    flop = t.usage_day.c.flop
     if connection.dialect.name != "sqlite":
         return [func.sum(flop).label("flop")]
     padded = func.substr(literal("0" * 4 * LIMB, Text).concat(type_coerce(flop, Text)), -4 * LIMB)
@@ -260,62 +327,91 @@ def _within(day: Any, days: Days) -> list[Any]:
     return [] if days is None else [day.between(*days)]
 
 
-def _amounts(
-    connection: Connection, which: ColumnElement[bool], days: Days, *, by_day: bool = False
-) -> Iterable[Amount]:
-    """Sums over accounts; sums of 0 are left out, like accounts that were never charged."""
-    a, source = t.account, _totals(which, days)
-    key: list[Any] = [a.c.model, a.c.version, a.c.phase, a.c.role, a.c.unit, source.c.tier]
-    if by_day:
-        source = t.rollup_day
-        key = [*key[:-1], source.c.tier, source.c.day]
-    total = func.sum(source.c.amount)
-    query: Select[Any] = (
-        select(*key, total.label("amount"))
-        .join(a, a.c.account_id == source.c.account_id)
-        .where(which, *(_within(source.c.day, days) if by_day else ()))
-        .group_by(*key)
-        .having(total != 0)
+def _on(days: tuple[int, int]) -> ColumnElement[bool]:
+    return projections.rollup_day.c.day.between(*days)
+
+
+def _rows(sums: Table, which: ColumnElement[bool], *where: ColumnElement[bool]) -> Select[Any]:
+    """Sums by account, with what the account says."""
+    a, time = t.account.c, [sums.c.day] if "day" in sums.c else []
+    return (
+        select(a.model, a.version, a.phase, a.role, a.unit, sums.c.tier, sums.c.amount, *time)
+        .join(t.account, a.account_id == sums.c.account_id)
+        .where(which, *where)
     )
-    for row in connection.execute(query):
-        yield Amount(row.model, row.version, row.phase, row.role, row.unit, row.tier,
-                     int(row.amount), row.day if by_day else None)  # fmt: skip
 
 
-def _totals(which: ColumnElement[bool], days: Days) -> FromClause:
-    """Sums by account and tier: kept for all time, added up in the order of the key for a span."""
-    if days is None:
-        return t.balance
-    r, a = t.rollup_day.c, t.account.c
-    total = func.sum(r.amount).label("amount")
-    of_these = r.account_id.in_(select(a.account_id).where(which))
-    query = select(r.account_id, r.tier, total).where(of_these, *_within(r.day, days))
-    return query.group_by(r.account_id, r.tier).subquery()
+def _month_rows(
+    models: Models, units: Collection[Unit] | None, months: tuple[int, int]
+) -> Select[Any]:
+    """The same of whole months, without versions."""
+    m = projections.model_month.c
+    where = [m.month.between(*months)]
+    where += [m.model.in_(models)] if models is not None else []
+    where += [m.unit.in_(units)] if units is not None else []
+    model = func.nullif(m.model, NO_MODEL).label("model")
+    phase = func.nullif(m.phase, "").label("phase")
+    nobody, never = null().label("version"), null().label("day")
+    return select(model, nobody, phase, m.role, m.unit, m.tier, m.amount, never).where(*where)
 
 
-def _idle_days(
-    connection: Connection, which: ColumnElement[bool], days: Days
-) -> Iterable[SharedIdle]:
-    a, r = t.account.c, t.rollup_day.c
+def _amounts(
+    connection: Connection, source: Select[Any] | CompoundSelect[Any], *more: str
+) -> list[Amount]:
+    """Sums of rows; sums of 0 are left out, like accounts that were never charged."""
+    rows = source.subquery().c
+    key = [rows[name] for name in ("model", "phase", "role", "unit", "tier", *more)]
+    total = func.sum(rows.amount)
+    query = select(*key, total).group_by(*key).having(total != 0)
+    found = []
+    for model, phase, role, unit, tier, *rest, amount in connection.execute(query).all():
+        named = dict(zip(more, rest, strict=True))
+        found.append(Amount(model, named.get("version"), phase, role, unit, tier, int(amount),
+                            named.get("day")))  # fmt: skip
+    return found
+
+
+def _idle_days(connection: Connection, which: ColumnElement[bool], days: Days) -> list[SharedIdle]:
+    a, r = t.account.c, projections.rollup_day.c
     query = (
         select(a.path, r.day, a.unit, r.tier, r.amount)
         .join(t.account, a.account_id == r.account_id)
         .where(which, r.amount != 0, *_within(r.day, days))
-        .order_by(r.day, a.path, a.unit, r.tier)
     )
-    for row in connection.execute(query):
-        yield SharedIdle(row.path, row.day, row.unit, row.tier, row.amount)
+    return [SharedIdle(*row) for row in connection.execute(query).all()]
 
 
-def _owners(connection: Connection, path: str) -> set[Owned]:
-    """Whom the resources of a deployment (``idle:serve/shop``) ever worked for."""
-    o, prefix = t.resource_owner.c, path.removeprefix("idle:") + "/"
-    query = select(t.resource_owner).where(o.resource_id.startswith(prefix, autoescape=True))
-    return {
-        (row.model, row.version or None, row.phase)
-        for row in connection.execute(query)
-        if "/" not in row.resource_id.removeprefix(prefix)
+def _direct(connection: Connection, which: ColumnElement[bool], days: Collection[int]) -> Direct:
+    """What each owner did on some days, by day and unit."""
+    a, r = t.account.c, projections.rollup_day.c
+    accounts = {
+        row.account_id: ((row.model, row.version, row.phase), row.unit)
+        for row in connection.execute(select(t.account).where(which))
     }
+    found: dict[tuple[int, Unit], dict[Owned, int]] = {}
+    for chunk in chunks(sorted(days)):
+        query = select(r.account_id, r.day, r.amount).where(
+            r.account_id.in_(select(a.account_id).where(which)), r.day.in_(chunk)
+        )
+        for account_id, day, amount in connection.execute(query).all():
+            whose, unit = accounts[account_id]
+            of_day = found.setdefault((day, unit), {})
+            of_day[whose] = of_day.get(whose, 0) + amount
+    return found
+
+
+def _owners(connection: Connection, nobodys: ColumnElement[bool]) -> dict[str, set[Owned]]:
+    """Whom the resources of each deployment (``idle:serve/shop``) ever worked for."""
+    a, o = t.account.c, t.resource_owner.c
+    paths = set(connection.execute(select(a.path).where(nobodys).distinct()).scalars())
+    found: dict[str, set[Owned]] = {}
+    if paths:
+        whose = select(o.resource_id, o.model, o.version, o.phase).distinct()
+        for resource_id, model, version, phase in connection.execute(whose):
+            path = f"idle:{resource_id.rsplit('/', 1)[0]}"
+            if path in paths:
+                found.setdefault(path, set()).add((model, version or None, phase))
+    return found
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Sums that reports read instead of entries and windows; rebuilt from those at any time.
 
 ``balance`` is a fold over all entries per account and tier, ``rollup_day`` the same per day of
-the charge, ``usage_day`` a fold over usage windows, ``boot`` over all windows of a producer's
-boot. Each is written in the transaction that writes what it sums.
+the charge. ``model_day`` and ``model_month`` are folds of the days over versions and replicas.
+``usage_day`` and ``usage_month`` are folds over usage windows, ``boot`` over all windows of a
+producer's boot. Each is written in the transaction that writes what it sums.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,21 +15,29 @@ from sqlalchemy import Connection, Insert, Table, func, select, tuple_, union_al
 from steelyard.adapters.sql import projections
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_for, insert_into, insert_rows
+from steelyard.domain.ledger import Account
+from steelyard.domain.silence import COLLECTOR
+from steelyard.domain.span import month_number
 
 DAY_US = 86_400_000_000
 COUNTERS = (
     "windows", "requests", "errors", "cache_hits", "items", "tokens_in", "tokens_out", "busy_ns",
     "busy_device_us", "flop", "flop_windows",
 )  # fmt: skip
-USAGE_KEY = (
-    "model", "version", "day", "phase", "activity", "run_id", "device_model", "datatype",
-)  # fmt: skip
+Whose = Mapping[int, tuple[str, str, str, str]]
+"""Account id -> model, phase, role and unit."""
+TIME_PLACE = 2
+"""Where the day stands in the key of ``usage_day``, and the month in that of ``usage_month``."""
+NO_MODEL = ""
+"""Stands for amounts that no model owns; in ``model_day`` for what all resources gave."""
 NO_VERSION = 0
 """Stands for a run without a version in ``usage_day``, whose key has no NULL."""
 
 
-def add_entries(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Count entries into the balances and the days."""
+def add_entries(
+    connection: Connection, rows: Iterable[Mapping[str, Any]], whose: Whose | None = None
+) -> None:
+    """Count entries into the balances and the days. ``whose`` are their accounts, if known."""
     totals: dict[tuple[int, str], int] = {}
     days: dict[tuple[int, int, str], int] = {}
     for row in rows:
@@ -40,6 +49,47 @@ def add_entries(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> No
             days[account, day, tier] = days.get((account, day, tier), 0) + amount
     _add(connection, projections.balance, ("account_id", "tier"), "amount", totals)
     _add(connection, projections.rollup_day, ("account_id", "day", "tier"), "amount", days)
+    if whose is None:
+        whose = _accounts(connection, {account for account, _, _ in days})
+    _add_models(connection, days, whose)
+
+
+def _add_models(
+    connection: Connection, days: Mapping[tuple[int, int, str], int], whose: Whose
+) -> None:
+    """Add up days over a model's versions, and over all resources."""
+    by_day: dict[tuple[Any, ...], int] = {}
+    by_month: dict[tuple[Any, ...], int] = {}
+    for (account, day, tier), amount in days.items():
+        model, phase, role, unit = whose[account]
+        if role == "pool":  # empty after every charge
+            continue
+        month = (model, month_number(day), phase, role, unit, tier)
+        by_month[month] = by_month.get(month, 0) + amount
+        if model != NO_MODEL or role == "supply":
+            key = (model, unit, day)
+            by_day[key] = by_day.get(key, 0) + amount
+    _add(connection, projections.model_day, ("model", "unit", "day"), "amount", by_day)
+    month_key = ("model", "month", "phase", "role", "unit", "tier")
+    _add(connection, projections.model_month, month_key, "amount", by_month)
+
+
+def owned(account: Account, unit: str) -> tuple[str, str, str, str]:
+    """What the sums of models tell accounts apart by: model, phase, role and unit."""
+    return account.model or NO_MODEL, account.phase or "", account.role, unit
+
+
+def _accounts(connection: Connection, account_ids: Collection[int]) -> Whose:
+    a = t.account.c
+    found: dict[int, tuple[str, str, str, str]] = {}
+    for chunk in chunks(sorted(account_ids)):
+        query = select(a.account_id, a.model, a.phase, a.role, a.unit)
+        rows = connection.execute(query.where(a.account_id.in_(chunk))).all()
+        found |= {
+            account: (model or NO_MODEL, phase or "", role, unit)
+            for account, model, phase, role, unit in rows
+        }
+    return found
 
 
 def _add(
@@ -75,17 +125,30 @@ def add_usage(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
             "flop_windows": int(row["flop"] is not None), "start_us": row["window_start_us"],
             "end_us": row["window_end_us"],
         })  # fmt: skip
-    for known in _known(connection, list(sums)):
-        _merge(sums, tuple(known[name] for name in USAGE_KEY), known)
-    changed = [{**dict(zip(USAGE_KEY, k, strict=True)), **one} for k, one in sums.items()]
-    insert_rows(connection, _replacing(connection.dialect.name), changed)
+    months: dict[tuple[Any, ...], dict[str, int]] = {}
+    for key, one in sums.items():
+        month = month_number(int(key[TIME_PLACE]))
+        _merge(months, (*key[:TIME_PLACE], month, *key[TIME_PLACE + 1 :]), one)
+    _add_usage(connection, projections.usage_day, sums)
+    _add_usage(connection, projections.usage_month, months)
+
+
+def _add_usage(
+    connection: Connection, table: Table, sums: dict[tuple[Any, ...], dict[str, int]]
+) -> None:
+    keys = table.primary_key.columns.keys()
+    for known in _known(connection, table, list(sums)):
+        _merge(sums, tuple(known[name] for name in keys), known)
+    changed = [{**dict(zip(keys, k, strict=True)), **one} for k, one in sums.items()]
+    insert_rows(connection, _replacing(connection.dialect.name, table), changed)
 
 
 @lru_cache
-def _replacing(dialect: str) -> Insert:
-    new = insert_for(dialect, projections.usage_day)
+def _replacing(dialect: str, table: Table) -> Insert:
+    new = insert_for(dialect, table)
     values = {name: new.excluded[name] for name in (*COUNTERS, "start_us", "end_us")}
-    return new.on_conflict_do_update(index_elements=list(USAGE_KEY), set_=values)
+    keys = table.primary_key.columns.keys()
+    return new.on_conflict_do_update(index_elements=list(keys), set_=values)
 
 
 def _devices(connection: Connection, resources: Iterable[str]) -> dict[str, tuple[str, int, int]]:
@@ -112,19 +175,23 @@ def _merge(
     before["end_us"] = max(before["end_us"], one["end_us"])
 
 
-def _known(connection: Connection, keys: Sequence[tuple[Any, ...]]) -> list[Mapping[str, Any]]:
-    columns = tuple_(*(projections.usage_day.c[name] for name in USAGE_KEY))
+def _known(
+    connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]
+) -> list[Mapping[str, Any]]:
+    columns = tuple_(*table.primary_key.columns)
     found: list[Mapping[str, Any]] = []
     for chunk in chunks(keys):
-        query = select(projections.usage_day).where(columns.in_(chunk))
+        query = select(table).where(columns.in_(chunk))
         found += [dict(row) for row in connection.execute(query).mappings()]
     return found
 
 
 def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Count windows of both kinds into their producers' boots."""
+    """Count windows of both kinds into their producers' boots; nobody numbered inferred ones."""
     boots: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
+        if row["producer_id"] == COLLECTOR:
+            continue
         one = boots.setdefault(
             (row["producer_id"], row["boot_id"]),
             {"producer_id": row["producer_id"], "boot_id": row["boot_id"], "model": None,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, func, select
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.rows import from_row
+from steelyard.adapters.sql.silence import unfounded
 from steelyard.domain.catalog_rows import CoefficientDeclaration, PriceDeclaration
 from steelyard.domain.cost import HOUR_US
 from steelyard.domain.facts import content_sha256
@@ -51,6 +52,7 @@ def changed_sources(connection: Connection, batches: Mapping[str, Charged]) -> I
             yield Break(batch.first_seq, "its windows are not those that it was worked out from")
     for key in sorted(missing):
         yield Break(batches[key].first_seq, "the windows that it was worked out from are gone")
+    yield from _unfounded_silence(connection)
 
 
 def _charged(connection: Connection) -> Iterator[tuple[str, str, bool]]:
@@ -82,6 +84,15 @@ def _charged(connection: Connection) -> Iterator[tuple[str, str, bool]]:
                     fact.idem_key == row["idem_key"]
                 )  # fmt: skip
         yield from ((key, inputs_sha256(mine), whole[key]) for key, mine in contents.items())
+
+
+def _unfounded_silence(connection: Connection) -> Iterator[Break]:
+    b, e = t.batch, t.entry
+    for resource_id, start_us in unfounded(connection):
+        subject = f"{resource_id}@{start_us // HOUR_US}"
+        first = select(func.min(e.c.seq)).join(b, b.c.batch_id == e.c.batch_id)
+        seq = connection.execute(first.where(b.c.subject == subject)).scalar()
+        yield Break(seq or 0, f"the silence of {resource_id} is charged, or not, without reason")
 
 
 def _place(row: Any) -> tuple[str, int]:

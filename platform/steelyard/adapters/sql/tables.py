@@ -202,6 +202,21 @@ waiting_window = make_table(
     Index("ix_waiting_window_start", "window_start_us"),
 )
 
+inferred_window = make_table(
+    "inferred_window",
+    Column("idem_key", Text, ForeignKey("supply_window.idem_key"), primary_key=True),
+    string("resource_id"),
+    integer("window_start_us"),
+    integer("window_end_us"),
+    Index("ix_inferred_window_resource_id", "resource_id"),
+)
+
+superseded_window = make_table(
+    "superseded_window",
+    Column("idem_key", Text, ForeignKey("inferred_window.idem_key"), primary_key=True),
+    integer("recorded_us"),
+)
+
 resource_seen = make_table(
     "resource_seen",
     Column("resource_id", Text, ForeignKey("resource.resource_id"), primary_key=True),
@@ -348,8 +363,10 @@ budget = make_table(
     integer("warn_bp"),
     string("created_by"),
     integer("recorded_us"),
+    Column("kind", Text, nullable=False, server_default="limit"),
     CheckConstraint("scope_kind in ('model', 'team')", name="scope_kind"),
     CheckConstraint("amount > 0", name="positive"),
+    CheckConstraint("kind in ('limit', 'withdrawal')", name="kind"),
     Index("ix_budget_scope", "scope_kind", "scope", "measure", "horizon"),
 )
 
@@ -512,7 +529,8 @@ lease = make_table(
 
 APPEND_ONLY = (
     resource, resource_end, price, coefficient, model_version, run_attempt, supply_window,
-    usage_window, boot_end, usage_conflict, account, batch, entry, chain_head, ownership, budget,
-    prediction, label, rollout_event, traffic_intent, traffic_confirmation, observation, promotion,
+    usage_window, inferred_window, superseded_window, boot_end, usage_conflict, account, batch,
+    entry, chain_head, ownership, budget, prediction, label, rollout_event, traffic_intent,
+    traffic_confirmation, observation, promotion,
 )  # fmt: skip
 """Facts: rows that never change and never go."""
