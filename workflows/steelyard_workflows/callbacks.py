@@ -23,8 +23,13 @@ from steelyard_workflows import journal
 from steelyard_workflows.journal import Entry
 from steelyard_workflows.metering import Booking, Charge, Work, now_us
 from steelyard_workflows.process_time import ProcessTime
+from steelyard_workflows.spending import Guard
 
-SHOWN = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+SHOWN = (
+    "epoch", "step", "train_loss", "validation_loss", "validation_accuracy", "learning_rate",
+    "items_per_s",
+)  # fmt: skip
+"""What of a report is written into the journal."""
 
 
 class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
@@ -32,11 +37,22 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
 
     Work counts in the window in which it is reported. A window closes at each report, and at
     least every ``meter_interval_s``, so that a long epoch does not look like silence.
+    ``datatype`` is what the network computes in. ``guard`` is told what is booked, and stops a
+    run that has reached one of its limits.
     """
 
-    def __init__(self, settings: Settings, charge: Charge, journal_path: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        charge: Charge,
+        journal_path: Path,
+        datatype: str | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         self._settings = settings
         self._charge = charge
+        self._datatype = datatype
+        self._guard = guard
         self._journal = journal_path
         self._attempt = 0
         self._booking: Booking | None = None
@@ -56,6 +72,8 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
         resource_id = f"train/{self._charge.run_id}/{self._attempt}"
         self._booking = Booking(self._writer, self._charge, resource_id, at_us, self._attempt)
         self._time = ProcessTime(None, at_us)
+        if self._guard is not None:
+            self._guard.spending.start(at_us)
         self._note("attempt_started", at_us)
 
     def after_worker_group_start(self, worker_group: Any) -> None:
@@ -70,20 +88,32 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
         self._booking.meter(energy_account(self._settings, pids or ()))
 
     def after_report(self, training_report: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
-        """All workers have finished an epoch: book it with its work."""
+        """All workers have come to the same point: book it with its work."""
         flops = [m["flop"] for m in metrics]
         at_us = self._window(
             items=sum(int(m["items"]) for m in metrics),
             flop=None if None in flops else sum(flops),
         )
-        self._note("report", at_us, metrics={k: float(metrics[0][k]) for k in SHOWN})
+        first = metrics[0]
+        if first["kind"] in ("diverged", "refused"):
+            self._outcome = "failed"
+            self._write(Entry(first["kind"], self._attempt, at_us, reason=first["reason"]))
+            return
+        event: journal.Event = "report" if first["kind"] == "epoch" else "checkpoint"
+        shown = {name: float(first[name]) for name in SHOWN if name in first}
+        self._write(Entry(event, self._attempt, at_us, None, shown, first["points"]))
+        if first.get("stopped"):
+            self._write(Entry("stopped", self._attempt, at_us, reason=first["stopped"]))
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
-        """Close a window that has been open for long; nothing was reported in it."""
+        """Close a window that has been open for long, and see to the limits."""
         booking = self._booking
         if booking is None:
             return
-        if now_us() - booking.booked_until_us >= self._settings.meter_interval_s * 1e6:
+        at_us = now_us()
+        if self._guard is not None:
+            self._guard.look(booking.booked_until_us, at_us)
+        if at_us - booking.booked_until_us >= self._settings.meter_interval_s * 1e6:
             self._note("window", self._window(items=0, flop=0))
 
     def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:
@@ -122,15 +152,16 @@ class LedgerCallback(ControllerCallback, ReportCallback, WorkerGroupCallback):
         at_us = now_us()
         if self._booking is None:
             return at_us
-        self._booking.window("train", at_us, Work(items, flop, self._time.growth_us()))
+        work = Work(items, flop, self._time.growth_us(), self._datatype)
+        supply = self._booking.window("train", at_us, work)
+        if supply is not None and self._guard is not None:
+            self._guard.spending.add(supply)
         return self._booking.booked_until_us
 
     def _note(
-        self,
-        event: journal.Event,
-        at_us: int,
-        outcome: Outcome | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> None:
-        entry = Entry(event, self._attempt, at_us, outcome, metrics or {})
+        self, event: journal.Event, at_us: int, outcome: Outcome | None = None
+    ) -> None:  # fmt: skip
+        self._write(Entry(event, self._attempt, at_us, outcome))
+
+    def _write(self, entry: Entry) -> None:
         journal.append(self._journal, entry)

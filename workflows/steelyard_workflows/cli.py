@@ -1,11 +1,16 @@
 """``steelyard train`` and ``steelyard compress``. Heavy imports wait until a command runs."""
 
-from typing import Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from steelyard.cli.output import emit, note, stdout
+from steelyard.domain.errors import InvalidInput
 from steelyard.domain.model_version import ModelVersion
+
+if TYPE_CHECKING:
+    from steelyard_workflows.workflow import Workflow
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -18,25 +23,76 @@ def add_commands(app: typer.Typer) -> None:
 
 def train(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A workflow file (.yaml) or a recipe's name.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A workflow file (.yaml), a recipe's name, or module:function of your own.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the whole workflow and its estimate; start nothing."),
+    ] = False,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of workflow files.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model with Ray Train and register it as a new version."""
-    from steelyard.bootstrap import check_region, collect
+    from steelyard_workflows import schema
+    from steelyard_workflows.workflow_file import load
+
+    if as_schema:
+        print(schema.text(), end="")
+        return
+    if source is None:
+        raise InvalidInput("SOURCE is missing.", hint="See steelyard train --help.")
+    if dry_run:
+        _rehearse(load(source), as_json)
+        return
+    from steelyard.bootstrap import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
-    from steelyard_workflows.workflow_file import load
 
     workflow = load(source)
     settings = load_settings()
     check_region(settings)
     prepare(settings)
+    from steelyard_workflows.estimate import compare
+    from steelyard_workflows.totals import accounted
     from steelyard_workflows.train import run
 
-    version = run(workflow, settings)
-    collect(settings)
+    with accounted(settings):
+        version = run(workflow, settings, estimated=True)
+    compare(version, settings)
     _show(version, as_json)
+
+
+def _rehearse(workflow: "Workflow", as_json: bool) -> None:
+    """The workflow and what it will take, as a file that can be used."""
+    from steelyard.bootstrap import check_region
+    from steelyard.settings import load_settings
+    from steelyard_workflows.environment import VARIABLES
+    from steelyard_workflows.workflow_file import dump
+
+    settings = load_settings()
+    check_region(settings)
+    for name, value in VARIABLES.items():  # not prepare(): it makes the Ray token
+        os.environ.setdefault(name, value)
+    from steelyard_workflows import checks
+    from steelyard_workflows.cluster import check_room
+    from steelyard_workflows.estimate import forecast
+    from steelyard_workflows.estimate_text import lines
+    from steelyard_workflows.loading import loaded
+
+    check_room(settings, workflow)
+    made = loaded(workflow)
+    checks.check(workflow, made.network, settings)
+    found = forecast(made, workflow, settings)
+    document = {"workflow": workflow.model_dump(mode="json"), "estimate": found.document()}
+    shown = [dump(workflow), *(f"# {line}" for line in lines(found))]
+    emit(document, as_json, lambda: print("\n".join(shown)))
+    note("Nothing was started.")
 
 
 def compress(
@@ -47,7 +103,7 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Make a smaller variant of a version, measure it beside its parent, register it."""
-    from steelyard.bootstrap import check_region, collect
+    from steelyard.bootstrap import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
 
@@ -55,9 +111,10 @@ def compress(
     check_region(settings)
     prepare(settings)
     from steelyard_workflows.compress import compress as make
+    from steelyard_workflows.totals import accounted
 
-    version = make(model, variant, settings)
-    collect(settings)
+    with accounted(settings):
+        version = make(model, variant, settings)
     _show(version, as_json)
 
 

@@ -15,12 +15,13 @@ from steelyard.domain.model_version import (
     parse_ref,
 )
 from steelyard.settings import Settings
-from steelyard_workflows import recipe
+from steelyard_workflows import data, recipe
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import Artifact, artifact
 from steelyard_workflows.metering import Stopwatch, charge_for, stopwatch
 from steelyard_workflows.register import Entry, register
+from steelyard_workflows.run_page import set_tags
 from steelyard_workflows.tracking import tracked, workflow_of
 from steelyard_workflows.variants import Kind, kind_named
 
@@ -50,9 +51,9 @@ def compress(reference: str, kind_name: str, settings: Settings) -> ModelVersion
     version = _parent(parse_ref(reference), reference, settings)
     workflow = workflow_of(settings, version)
     path = registry(settings).fetch(version, settings.cache_dir)
-    parent = Parent(version, path, recipe.of(workflow).data(workflow))
+    parent = Parent(version, path, data.load(recipe.of(workflow).data, workflow))
     tags = {"steelyard.kind": "compress", "steelyard.variant": kind.name,
-            "steelyard.parent": version.name}  # fmt: skip
+            "steelyard.parent": version.name, "mlflow.parentRunId": version.run_id}  # fmt: skip
     with tracked(settings, workflow, f"compress-{kind.name}", tags) as run_id:
         note(f"Run {run_id}: {version.name} to {kind.name}")
         charge = charge_for(settings, run_id, version.model, 1, workflow.team)
@@ -62,7 +63,9 @@ def compress(reference: str, kind_name: str, settings: Settings) -> ModelVersion
         ):
             made = _make(kind, parent, Path(scratch), watch)
             evidence = _evaluate(made, parent, watch)
-            return register(settings, made, _entry(kind, parent, run_id, evidence))
+            variant = register(settings, made, _entry(kind, parent, run_id, evidence))
+            set_tags(settings, run_id, {"steelyard.version": variant.name})
+            return variant
 
 
 def _parent(ref: VersionRef, reference: str, settings: Settings) -> ModelVersion:
@@ -83,10 +86,12 @@ def _parent(ref: VersionRef, reference: str, settings: Settings) -> ModelVersion
 
 
 def _make(kind: Kind, parent: Parent, into: Path, watch: Stopwatch) -> Artifact:
-    rows = parent.dataset.train.inputs[:CALIBRATION_ROWS]
+    inputs = parent.dataset.train.inputs
+    # From everywhere: a source may be sorted by what its rows are.
+    rows = inputs[:: max(1, len(inputs) // CALIBRATION_ROWS)][:CALIBRATION_ROWS]
     with watch.measure("compress") as work:
         made = artifact(kind.make(parent.path, rows, into))
-        work.count(len(rows), _forward_flops(parent))
+        work.count(len(rows), parent.version.flops)
     before = parent.version.size_bytes
     note(f"  {made.size_bytes:,} bytes, {made.size_bytes / before:.2f} of {before:,}")
     return made
@@ -95,18 +100,14 @@ def _make(kind: Kind, parent: Parent, into: Path, watch: Stopwatch) -> Artifact:
 def _evaluate(made: Artifact, parent: Parent, watch: Stopwatch) -> Evidence:
     with watch.measure("evaluate") as work:
         measured = measure(made.path, parent.dataset.test, parent.path)
-        work.count(measured.inferences, _forward_flops(parent))
+        work.count(measured.inferences, parent.version.flops)
+        work.datatype = None  # half of it in the parent's, half in the variant's
     evidence = measured.evidence
     note(
         f"  accuracy {evidence.accuracy:.4f} (parent {evidence.parent_accuracy:.4f}), "
         f"p50 {evidence.latency_ms_p50} ms (parent {evidence.parent_latency_ms_p50} ms)"
     )
     return evidence
-
-
-def _forward_flops(parent: Parent) -> int | None:
-    profile = parent.version.flops
-    return None if profile is None else profile.forward
 
 
 def _entry(kind: Kind, parent: Parent, run_id: str, evidence: Evidence) -> Entry:

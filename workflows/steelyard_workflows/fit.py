@@ -1,10 +1,10 @@
 """Training on the connected Ray cluster: attempts, checkpoints, the best of them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray.train import (
     Checkpoint,
     CheckpointConfig,
@@ -19,31 +19,47 @@ from torch import nn
 
 from steelyard.bootstrap import producer
 from steelyard.cli.output import note
-from steelyard.domain.errors import SteelyardError
+from steelyard.domain.compute import computes_in
+from steelyard.domain.errors import Refused, SteelyardError
 from steelyard.domain.metering import Outcome
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
-from steelyard_workflows import journal
+from steelyard_workflows import journal, place
 from steelyard_workflows.callbacks import LedgerCallback
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.interrupts import restored
 from steelyard_workflows.journal import Entry, Follower
-from steelyard_workflows.loop import CHECKPOINT_FILE, train_worker
+from steelyard_workflows.loop import train_worker
 from steelyard_workflows.metering import Booking, Charge, Work, charge_for, now_us
-from steelyard_workflows.tracking import log_metrics
+from steelyard_workflows.run_page import log_metrics, log_points, set_tags
+from steelyard_workflows.spending import Guard, Spending, rates_for
+from steelyard_workflows.stop import STOP_FILE
 from steelyard_workflows.trainer import FixedClusterTrainer
 from steelyard_workflows.workflow import Workflow
 
 Loop = Callable[[dict[str, Any]], None]
+STOPPED_TAG = "steelyard.stopped"
+"""Why a run was ended by one of its limits."""
 
 
 def fit(
     workflow: Workflow, profile: FlopsProfile, settings: Settings, run_id: str,
     network: nn.Module, dataset: Dataset, loop: Loop = train_worker,
 ) -> None:  # fmt: skip
-    """Train on the connected Ray cluster and load the best checkpoint into ``network``."""
-    charge = charge_for(settings, run_id, workflow.model, workflow.scaling.cpus, workflow.team)
-    path = settings.checkpoint_dir / run_id / "journal.jsonl"
+    """Train on the connected Ray cluster and load the best checkpoint into ``network``.
+
+    Raises:
+        Refused: the workflow asks for what cannot be done or counted here.
+        SteelyardError: the run failed too often, or its loss is not a number any more.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    charge = _charge(workflow, settings, run_id, dataset)
+    folder = settings.checkpoint_dir / run_id
+    path = folder / "journal.jsonl"
+    spending = Spending(charge, rates_for(settings, charge, workflow.limits))
+    guard = Guard(workflow.limits, spending, folder / STOP_FILE)
+    datatype = "bf16" if workflow.train.precision == "bf16" else computes_in(profile)
+    callback = LedgerCallback(settings, charge, path, datatype, guard)
     make = TorchTrainer if settings.ray_address else FixedClusterTrainer
     trainer = make(
         loop,
@@ -52,12 +68,10 @@ def fit(
             "dataset": dataset,
             "forward": profile.forward,
             "train_step": profile.train_step,
+            "stop_file": str(folder / STOP_FILE),
         },
-        scaling_config=ScalingConfig(
-            num_workers=workflow.scaling.workers,
-            resources_per_worker={"CPU": workflow.scaling.cpus_per_worker},
-        ),
-        run_config=_run_config(workflow, settings, run_id, LedgerCallback(settings, charge, path)),
+        scaling_config=_scaling(workflow),
+        run_config=_run_config(workflow, settings, run_id, callback),
     )
     outcome: Outcome = "failed"
     try:
@@ -71,7 +85,37 @@ def fit(
         raise KeyboardInterrupt from stop
     finally:
         _close_open_attempt(settings, charge, path, outcome)
+    _tell_end(journal.read(path), settings, run_id)
     _load_best(result, workflow, network)
+
+
+def _charge(workflow: Workflow, settings: Settings, run_id: str, dataset: Dataset) -> Charge:
+    """Who pays for which devices: the GPUs where some are reserved, else the CPUs."""
+    scaling = workflow.scaling
+    if len(dataset.train) < scaling.workers:
+        raise Refused(
+            f"{len(dataset.train)} training rows for {scaling.workers} workers: one would get "
+            "none.",
+            "Lower scaling.workers, or give more rows.",
+        )
+    gpus = scaling.workers * scaling.gpus_per_worker
+    if gpus and settings.device_model == Settings.model_fields["device_model"].default:
+        raise Refused(
+            f"The run reserves GPUs, and device_model is {settings.device_model!r}: their cost "
+            "and energy would be booked as a CPU's.",
+            "Set STEELYARD_DEVICE_MODEL and STEELYARD_PRICE_SKU to the GPU's.",
+        )
+    return charge_for(settings, run_id, workflow.model, gpus or scaling.cpus, workflow.team)
+
+
+def _scaling(workflow: Workflow) -> ScalingConfig:
+    each = {"CPU": workflow.scaling.cpus_per_worker}
+    gpus = workflow.scaling.gpus_per_worker
+    return ScalingConfig(
+        num_workers=workflow.scaling.workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={**each, "GPU": gpus} if gpus else each,
+    )
 
 
 def _run_config(
@@ -93,6 +137,7 @@ def _run_config(
 
 
 def _show(entry: Entry, workflow: Workflow, settings: Settings, run_id: str) -> None:
+    log_points(settings, run_id, entry.points, entry.at_us)
     if entry.event == "attempt_started" and entry.attempt > 1:
         note(f"  attempt {entry.attempt}: continues from the last checkpoint")
     elif entry.event == "attempt_ended" and entry.outcome != "ok":
@@ -100,12 +145,33 @@ def _show(entry: Entry, workflow: Workflow, settings: Settings, run_id: str) -> 
     elif entry.event == "report":
         values = dict(entry.metrics)
         epoch = int(values.pop("epoch"))
+        values.pop("step", None)
         log_metrics(settings, run_id, values, epoch, entry.at_us)
         note(
             f"  epoch {epoch}/{workflow.train.epochs}: loss {values['train_loss']:.3f}, "
             f"validation loss {values['validation_loss']:.3f}, "
             f"accuracy {values['validation_accuracy']:.4f}"
         )
+
+
+def _tell_end(entries: Sequence[Entry], settings: Settings, run_id: str) -> None:
+    """Say why a run ended early; raise where nothing came of it."""
+    ended = journal.reason(entries, "diverged", "refused")
+    if ended is not None and ended.event == "refused":
+        raise Refused(
+            f"Training run {run_id} was refused by its workers: {ended.reason}.",
+            "The attempt is booked. Nothing was registered.",
+        )
+    if ended is not None:
+        raise SteelyardError(
+            f"Training run {run_id} diverged: {ended.reason}.",
+            "Lower train.learning_rate, set train.clip_norm, or look for such values in the data. "
+            "The run was not tried again; its attempts are booked. Nothing was registered.",
+        )
+    stopped = journal.reason(entries, "stopped")
+    if stopped is not None:
+        note(f"  stopped: {stopped.reason}; the best checkpoint so far is used")
+        set_tags(settings, run_id, {STOPPED_TAG: str(stopped.reason)})
 
 
 def _failed(run_id: str, error: TrainingFailedError, path: Path) -> SteelyardError:
@@ -138,8 +204,14 @@ def _load_best(result: Result, workflow: Workflow, network: nn.Module) -> None:
     rule = workflow.early_stopping
     sign = 1 if rule.mode == "max" else -1
     kept: list[tuple[Checkpoint, dict[str, Any]]] = result.best_checkpoints or []
-    best, metrics = max(kept, key=lambda pair: sign * pair[1][rule.metric])
+    judged = [pair for pair in kept if math.isfinite(pair[1].get(rule.metric, math.nan))]
+    if not judged:
+        raise SteelyardError(
+            f"The run reported no checkpoint with {rule.metric}: there is nothing to register.",
+            "A loop of your own must report one, with early_stopping.metric among its metrics.",
+        )
+    best, metrics = max(judged, key=lambda pair: sign * pair[1][rule.metric])
     note(f"  best: epoch {metrics['epoch']}, {rule.metric} {metrics[rule.metric]:.4f}")
     with best.as_directory() as folder:
-        state = torch.load(Path(folder) / CHECKPOINT_FILE, weights_only=True)
+        _, state = place.load(Path(folder))
     network.load_state_dict(state["network"])

@@ -14,19 +14,28 @@ from typing import Literal, Self
 
 from steelyard.domain.metering import Outcome
 
-Event = Literal["attempt_started", "report", "window", "attempt_ended"]
+Event = Literal[
+    "attempt_started", "report", "checkpoint", "window", "stopped", "diverged", "refused",
+    "attempt_ended",
+]  # fmt: skip
 POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. ``at_us`` is also the moment up to which the attempt is booked."""
+    """One line. ``at_us`` is also the moment up to which the attempt is booked.
+
+    ``points`` are (step, training loss, learning rate) since the line before that has some;
+    ``reason`` says why the run was stopped, diverged or was refused by a worker.
+    """
 
     event: Event
     attempt: int
     at_us: int
     outcome: Outcome | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    points: Sequence[Sequence[float]] = field(default_factory=list)
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,11 @@ def open_attempt(entries: Sequence[Entry]) -> OpenAttempt | None:
     last = entries[-1]
     started = next(e for e in entries if e.attempt == last.attempt)
     return OpenAttempt(last.attempt, started.at_us, last.at_us)
+
+
+def reason(entries: Sequence[Entry], *events: Event) -> Entry | None:
+    """The last line that says why the run ended as it did; None when it ended by itself."""
+    return next((entry for entry in reversed(entries) if entry.event in events), None)
 
 
 class Follower:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steelyard.bootstrap import energy_account, producer
+from steelyard.domain.compute import computes_in
 from steelyard.domain.energy_account import UNKNOWN
 from steelyard.domain.metering import (
     Activity,
@@ -24,6 +25,7 @@ from steelyard.domain.metering import (
     SupplyWindow,
     UsageWindow,
 )
+from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,16 +61,22 @@ def charge_for(
 
 @dataclass
 class Work:
-    """What was done in a window: ``flop`` is exact or None, ``cpu_us`` is process CPU or None."""
+    """What was done in a window: ``flop`` is exact or None, ``cpu_us`` is process CPU or None.
+
+    ``datatype`` is what most of it was computed in; None when not known.
+    """
 
     items: int = 0
     flop: int | None = None
     cpu_us: int | None = None
+    datatype: str | None = None
 
-    def count(self, items: int, flop_per_item: int | None) -> None:
-        """Say what was done; FLOPs stay None when those of one item are not known."""
+    def count(self, items: int, profile: FlopsProfile | None) -> None:
+        """Say which answers were computed; FLOPs stay None when those of one are not known."""
+        forward = profile.forward if profile else None
         self.items = items
-        self.flop = None if flop_per_item is None else flop_per_item * items
+        self.flop = None if forward is None else forward * items
+        self.datatype = computes_in(profile)
 
 
 class Booking:
@@ -105,17 +113,22 @@ class Booking:
             self._energy.skip()
         self.booked_until_us = max(self.booked_until_us, at_us)
 
-    def window(self, activity: Activity, until_us: int, work: Work) -> None:
-        """Book everything since the last window; a clock that stood still books nothing."""
+    def window(self, activity: Activity, until_us: int, work: Work) -> SupplyWindow | None:
+        """Book everything since the last window; a clock that stood still books nothing.
+
+        What was booked is the answer.
+        """
         start, wall_us = self.booked_until_us, until_us - self.booked_until_us
         if wall_us <= 0:
-            return
-        self._writer.write(self._facts(activity, start, until_us, wall_us, work))
+            return None
+        supply, usage = self._facts(activity, start, until_us, wall_us, work)
+        self._writer.write([supply, usage])
         self.booked_until_us = until_us
+        return supply
 
     def _facts(
         self, activity: Activity, start: int, end: int, wall_us: int, work: Work
-    ) -> list[SupplyWindow | UsageWindow]:  # fmt: skip
+    ) -> tuple[SupplyWindow, UsageWindow]:  # fmt: skip
         who, charge = self._writer, self._charge
         metered = UNKNOWN if self._energy is None else self._energy.take(wall_us)
         supply = SupplyWindow(
@@ -127,9 +140,9 @@ class Booking:
         usage = UsageWindow(
             who.producer_id, who.boot_id, who.next_seq(), self._resource_id, start, end,
             charge.model, None, "training", activity, charge.run_id, self._attempt,
-            items=work.items, busy_ns=wall_us * 1_000, flop=work.flop,
+            items=work.items, busy_ns=wall_us * 1_000, flop=work.flop, datatype=work.datatype,
         )  # fmt: skip
-        return [supply, usage]
+        return supply, usage
 
     def end(self, ended_us: int, outcome: Outcome | None = None) -> None:
         """Give the resource back; with an outcome, the run's attempt ends with it."""

@@ -32,11 +32,11 @@ def publish(
         stopwatch(settings, charge, f"evaluate/{run_id}", is_attempt=False) as watch,
     ):
         with watch.measure("train") as work:
-            artifact = export(network, split.inputs.shape[1:], Path(scratch))
-            work.count(INFERENCES, profile.forward)
+            artifact = export(network, split.inputs, Path(scratch))
+            work.count(INFERENCES, profile)
         with watch.measure("evaluate") as work:
             measured = measure(artifact.path, split)
-            work.count(measured.inferences, profile.forward)
+            work.count(measured.inferences, profile)
         evidence = measured.evidence
         note(f"  test accuracy {evidence.accuracy:.4f} on {evidence.examples} rows")
         entry = Entry(

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+import torch.utils.data
 from torch import nn
 
 from steelyard.domain.errors import Fault, InvalidInput
-from steelyard_workflows.data import Dataset
+from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.workflow import Workflow
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -52,13 +55,14 @@ def named(name: str, folder: Path | None = None) -> Recipe:
     Raises:
         InvalidInput: there is no such recipe, or it cannot be imported.
     """
-    from steelyard_workflows.recipes import RECIPES
-
-    if name in RECIPES:
-        return RECIPES[name]()
+    # By name, because each of these modules imports this one.
+    built_in = importlib.import_module("steelyard_workflows.recipes").RECIPES
+    if name in built_in:
+        ready: Recipe = built_in[name]()
+        return ready
     module, colon, function = name.partition(":")
     if not (colon and module and function):
-        known = ", ".join(sorted(RECIPES))
+        known = ", ".join(sorted(built_in))
         raise _unusable(f"{name!r} is unknown; one of: {known}; or module:function of your own")
     place = str(folder or Path.cwd())
     if place not in sys.path:
@@ -81,6 +85,40 @@ def of(workflow: Workflow) -> Recipe:
         InvalidInput: it cannot be found or imported.
     """
     return named(workflow.recipe)
+
+
+def from_torch(
+    train: torch.utils.data.Dataset[Any],
+    validation: torch.utils.data.Dataset[Any],
+    test: torch.utils.data.Dataset[Any],
+) -> Dataset:
+    """The rows of three torch datasets, read once: each item is an input and its label.
+
+    Items are numbered through, so the three count as disjoint. Labels become int64.
+
+    Raises:
+        InvalidInput: a dataset is empty or has no length, or its inputs differ in shape.
+    """
+    first, splits = 0, []
+    for name, source in (("train", train), ("validation", validation), ("test", test)):
+        splits.append(_read(name, source, first))
+        first += len(splits[-1])
+    return Dataset(*splits)
+
+
+def _read(name: str, source: Any, first: int) -> Split:
+    if not hasattr(source, "__len__") or not len(source):
+        fault = Fault(name, "is empty, or is a stream without a length")
+        raise InvalidInput(str(fault), (fault,), "Give a torch Dataset with __len__ and rows.")
+    items = [source[n] for n in range(len(source))]
+    inputs = [torch.as_tensor(one) for one, _ in items]
+    labels = [torch.as_tensor(label, dtype=torch.int64) for _, label in items]
+    try:
+        stacked = torch.stack(inputs).numpy(), torch.stack(labels).numpy()
+    except RuntimeError as error:
+        fault = Fault(name, f"its rows do not fit together: {error}")
+        raise InvalidInput(str(fault), (fault,)) from error
+    return Split(*stacked, np.arange(first, first + len(items), dtype=np.int64))
 
 
 def _unusable(what: str) -> InvalidInput:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.onnx
@@ -15,6 +16,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema
 from mlflow.types import TensorSpec as MlflowTensor
+from numpy.typing import NDArray
 
 from steelyard.bootstrap import registry
 from steelyard.domain.errors import Refused
@@ -72,6 +74,8 @@ def _log(artifact: Artifact, entry: Entry) -> tuple[str, str]:
         onnx.load(artifact.path),
         name=entry.model,
         signature=_mlflow_signature(artifact.signature),
+        input_example=_example(artifact.signature),
+        onnx_execution_providers=["CPUExecutionProvider"],
         pip_requirements=[f"onnxruntime=={installed('onnxruntime')}"],
         save_as_external_data=False,
         onnx_session_options={"intra_op_num_threads": 1, "inter_op_num_threads": 1},
@@ -87,6 +91,17 @@ def _log(artifact: Artifact, entry: Entry) -> tuple[str, str]:
             f"{artifact.sha256[:12]}…; nothing was registered."
         )
     return info.model_uri, name
+
+
+def _example(signature: Signature) -> dict[str, NDArray[Any]]:
+    """Inputs that the model takes, to see their form by: zeros, because nobody's rows belong here.
+
+    A dimension that may vary is 2.
+    """
+    return {
+        one.name: np.zeros([2 if n < 0 else n for n in one.shape], NUMPY_TYPES[one.datatype])
+        for one in signature.inputs
+    }
 
 
 def _mlflow_signature(signature: Signature) -> ModelSignature:

@@ -1,23 +1,45 @@
 """The experiment tracker: one MLflow run per workflow, finished, failed or killed, never open.
 
-Only the driver talks to MLflow: training workers have neither MLflow nor its credentials.
+Only the driver talks to MLflow: training workers have neither MLflow nor its credentials. What
+the driver has to say goes through the run's outbox, so that training does not wait for MLflow.
 """
 
+import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
 
 import mlflow
-from mlflow.entities import Metric
+import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from steelyard.domain.errors import Refused
+from steelyard.bootstrap import check_registry
+from steelyard.cli.output import note
+from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
+from steelyard_workflows import outbox, provenance
+from steelyard_workflows.outbox import Item, Sender
+from steelyard_workflows.run_page import (
+    file_for,
+    log_artifact,
+    log_params,
+    log_rows,
+    outbox_of,
+    set_tags,
+)
+from steelyard_workflows.sending import known, sender
+from steelyard_workflows.system_metrics import Sampler
 from steelyard_workflows.workflow import Workflow
 
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 WORKFLOW_TAG = "steelyard.workflow"
 """The run's complete workflow as JSON: what makes a variant's data the parent's data."""
+PATIENCE_S: Mapping[Status, float] = {"FINISHED": 1800, "FAILED": 60, "KILLED": 5}
+"""How long an MLflow that is away is waited for at the end of a run, by how the run ended."""
 
 
 @contextmanager
@@ -26,28 +48,150 @@ def tracked(
 ) -> Iterator[str]:
     """An active MLflow run; yields its id.
 
-    It ends FINISHED, FAILED when the block raises, KILLED on Ctrl-C.
+    It ends FINISHED, FAILED when the block raises, KILLED on Ctrl-C. MLflow may go away in the
+    middle: what was logged waits on disk, and is waited for at the end.
+
+    Raises:
+        Unavailable: MLflow does not answer when the run starts.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_registry(settings)
+    send_left(settings)
+    run_id = _start(settings, workflow, name, tags)
+    path = outbox_of(settings, run_id)
+    status: Status = "FAILED"
+    with outbox.claimed(path):
+        sending = Sender(path, sender(settings, run_id))
+        try:
+            _introduce(settings, workflow, run_id)
+            with Sampler(lambda rows: log_rows(settings, run_id, rows)):
+                yield run_id
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            _end(settings, run_id, status, sending)
+
+
+def _start(settings: Settings, workflow: Workflow, name: str, tags: Mapping[str, str]) -> str:
     mlflow.set_tracking_uri(settings.registry_uri)
     mlflow.set_registry_uri(settings.registry_uri)
-    all_tags = {WORKFLOW_TAG: workflow.model_dump_json(), **tags}
     run = mlflow.start_run(
         experiment_id=_experiment(settings, workflow.model),
         run_name=name,
-        tags=all_tags,
+        tags={WORKFLOW_TAG: workflow.model_dump_json(), **tags},
         log_system_metrics=False,
     )
-    status = "FAILED"
+    return str(run.info.run_id)
+
+
+def _introduce(settings: Settings, workflow: Workflow, run_id: str) -> None:
+    """What is known before anything runs: parameters, environment, code, where the ledger is."""
+    code = provenance.code(Path.cwd())
+    log_params(settings, run_id, workflow.parameters() | provenance.environment() | code)
+    tags = {
+        "steelyard.model": workflow.model,
+        "steelyard.ledger_subject": f"run/{run_id}",
+        "steelyard.api_url": settings.api_url,
+        "steelyard.run_url": f"{settings.api_url}/models/{workflow.model}",
+    }
+    if code["code.commit"] != provenance.UNKNOWN:
+        tags["mlflow.source.git.commit"] = code["code.commit"]
+    set_tags(settings, run_id, tags)
+    file = file_for(settings, run_id, "workflow.yaml")
+    values = workflow.model_dump(exclude_none=True)
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    log_artifact(settings, run_id, file)
+
+
+def _end(settings: Settings, run_id: str, status: Status, sending: Sender) -> None:
+    """Say how the run ended, and wait until MLflow has everything."""
+    path = outbox_of(settings, run_id)
+    outbox.put(path, Item("end", {"status": status, "at_ms": time.time_ns() // 1_000_000}))
+    complete = False
     try:
-        mlflow.log_params(workflow.parameters())
-        yield run.info.run_id
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
+        complete = sending.wait(PATIENCE_S[status])
     finally:
-        mlflow.end_run(status)
+        sending.close()
+        if complete:
+            outbox.remove(path)
+        else:
+            note(f"MLflow has not got all of run {run_id}; the next `steelyard train` sends it.")
+        _leave(status, patient=complete)
+
+
+def _leave(status: Status, *, patient: bool) -> None:
+    """Leave MLflow's active run; one that does not answer is not waited for again."""
+    retries = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    before = os.environ.get(retries)
+    if not patient:
+        os.environ[retries] = "0"
+    try:
+        with suppress(MlflowException):
+            mlflow.end_run(status)
+    finally:
+        if before is None:
+            os.environ.pop(retries, None)
+        else:
+            os.environ[retries] = before
+
+
+def wait_until_sent(settings: Settings, run_id: str) -> None:
+    """Wait until MLflow answers and has everything of a run that is going on.
+
+    Raises:
+        Unavailable: it does not within ``PATIENCE_S``; what to do is said.
+    """
+    path, told = outbox_of(settings, run_id), False
+    end = time.monotonic() + PATIENCE_S["FINISHED"]
+    while True:
+        try:
+            check_registry(settings)
+            if not outbox.unsent(path):
+                return
+            reason = "It is still being told what happened."
+        except Unavailable as error:
+            reason = error.message
+            if not told:
+                note(f"  waiting for MLflow, {PATIENCE_S['FINISHED'] / 60:.0f} minutes at most")
+                told = True
+        if time.monotonic() >= end:
+            raise Unavailable(
+                f"The model of run {run_id} is trained and not registered: {reason}",
+                f"Its checkpoints are in {path.parent}; what MLflow has not got of the run is "
+                "sent by the next `steelyard train`.",
+            )
+        time.sleep(outbox.POLL_S)
+
+
+def send_left(settings: Settings) -> None:
+    """Send what earlier runs could not, unless a process of theirs still does."""
+    for path in sorted(settings.checkpoint_dir.glob(f"*/{outbox.FILE}")):
+        # One without a line was begun just now, by a process that is about to claim it.
+        if not path.stat().st_size:
+            continue
+        with outbox.claimed(path) as mine:
+            if not mine:
+                continue
+            try:
+                _send_left(settings, path, path.parent.name)
+            except Unavailable as error:
+                note(f"Run {path.parent.name} still waits for MLflow: {error.message}")
+                return
+
+
+def _send_left(settings: Settings, path: Path, run_id: str) -> None:
+    if not known(settings, run_id):
+        note(f"Run {run_id} is not in {settings.registry_uri}; what it had to say stays in {path}")
+        return
+    if not outbox.ended(path):
+        # Whoever began it was killed; a run that has ended stays as it is.
+        at_ms = int(path.stat().st_mtime * 1_000)
+        outbox.put(path, Item("end", {"status": "FAILED", "at_ms": at_ms}))
+    count = outbox.drain(path, sender(settings, run_id))
+    outbox.remove(path)
+    note(f"Run {run_id}: {count} entries that had waited are in MLflow now")
 
 
 def _experiment(settings: Settings, model: str) -> str:
@@ -65,14 +209,6 @@ def _experiment(settings: Settings, model: str) -> str:
             found = client.get_experiment_by_name(name)
             assert found is not None
     return str(found.experiment_id)
-
-
-def log_metrics(
-    settings: Settings, run_id: str, metrics: Mapping[str, float], step: int, at_us: int
-) -> None:
-    """Write the metrics of one step in one call. Safe from any thread."""
-    rows = [Metric(key, value, at_us // 1_000, step) for key, value in metrics.items()]
-    MlflowClient(settings.registry_uri).log_batch(run_id, metrics=rows)
 
 
 def workflow_of(settings: Settings, version: ModelVersion) -> Workflow:

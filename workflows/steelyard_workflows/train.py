@@ -3,35 +3,47 @@
 from steelyard.cli.output import note
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import flops, recipe
+from steelyard_workflows import checks, run_report
 from steelyard_workflows.cluster import connected
+from steelyard_workflows.estimate import announced
 from steelyard_workflows.fit import Loop, fit
+from steelyard_workflows.loading import loaded
 from steelyard_workflows.loop import train_worker
 from steelyard_workflows.publish import publish
-from steelyard_workflows.tracking import tracked
+from steelyard_workflows.tracking import tracked, wait_until_sent
 from steelyard_workflows.workflow import Workflow
 
 
-def run(workflow: Workflow, settings: Settings, loop: Loop = train_worker) -> ModelVersion:
+def run(
+    workflow: Workflow, settings: Settings, loop: Loop = train_worker, *, estimated: bool = False
+) -> ModelVersion:  # fmt: skip
     """Train, export, evaluate, register. Progress goes to stderr.
 
-    ``loop`` is what each worker runs.
+    ``loop`` is what each worker runs. ``estimated``: say before what the run will take, and keep
+    it as a tag of the run.
 
     Raises:
-        InvalidInput: the recipe cannot be imported.
-        Refused: the cluster is too small, or the exported model differs from the trained one.
+        InvalidInput: the recipe cannot be imported, or its data or network cannot be used.
+        Refused: the cluster or the disk is too small, or the exported model differs from the
+            trained one.
         Unavailable: the configured Ray cluster does not answer.
         SteelyardError: training failed more often than ``failure.max_retries`` allows.
         KeyboardInterrupt: Ctrl-C; the attempt is booked as cancelled, nothing is registered.
     """
-    made = recipe.of(workflow)
-    network, dataset = made.build(workflow), made.data(workflow)
-    classes = int(dataset.train.labels.max()) + 1
-    profile = flops.profile(network, dataset.train.inputs.shape[1:], classes)
+    made = loaded(workflow)
+    network, dataset, profile = made.network, made.dataset, made.profile
+    checks.check(workflow, network, settings)
+    tags = {"steelyard.kind": "train", **(announced(made, workflow, settings) if estimated else {})}
     with (
-        connected(settings, workflow.scaling.cpus),
-        tracked(settings, workflow, f"train-{workflow.recipe}", {"steelyard.kind": "train"}) as run,
+        connected(settings, workflow),
+        tracked(settings, workflow, f"train-{workflow.recipe}", tags) as run,
     ):
         note(f"Run {run}: {workflow.model}, {workflow.scaling.workers} workers")
-        fit(workflow, profile, settings, run, network, dataset, loop)
-        return publish(workflow, profile, settings, run, network, dataset)
+        run_report.show_data(settings, run, workflow, dataset)
+        with run_report.learning_shown(settings, run, workflow):
+            fit(workflow, profile, settings, run, network, dataset, loop)
+        run_report.keep_weights(settings, run, network)
+        wait_until_sent(settings, run)
+        version = publish(workflow, profile, settings, run, network, dataset)
+        run_report.link(settings, run, version)
+        return version

@@ -4,6 +4,7 @@ The text is composed to nodes first, so that each fault carries the line it is a
 recipe's values are overridden by the file's and the whole is validated.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,13 @@ from steelyard_workflows.recipes import RECIPES
 from steelyard_workflows.workflow import Workflow
 
 Lines = dict[str, int]
+KEY = re.compile(r"([a-z_]+\.[a-z_]+) ")
 
 
 def load(source: str) -> Workflow:
     """The workflow in the YAML file ``source``, or the one of the recipe with that name.
+
+    A recipe of the user's own is named ``module:function``.
 
     Raises:
         InvalidInput: the file is not a workflow; ``faults`` lists all that is wrong.
@@ -36,6 +40,10 @@ def load(source: str) -> Workflow:
         return parse(text, source)
     if source in RECIPES:
         return RECIPES[source]().workflow
+    if ":" in source:
+        from steelyard_workflows import recipe as recipes  # here: it brings torch
+
+        return recipes.named(source).workflow.model_copy(update={"recipe": source})
     raise NotFound(
         f"{source!r} is neither a workflow file (.yaml) nor a recipe.",
         f"Recipes: {', '.join(sorted(RECIPES))}.",
@@ -65,6 +73,12 @@ def parse(text: str, name: str = "workflow") -> Workflow:
             f"{name} is not a usable workflow.", ordered, "See docs/reference/workflow.md."
         )
     return workflow
+
+
+def dump(workflow: Workflow) -> str:
+    """A workflow as the text of a complete file: every key with its value."""
+    text: str = yaml.safe_dump(workflow.model_dump(mode="json"), sort_keys=False)
+    return text
 
 
 def _read(text: str) -> tuple[dict[str, Any] | None, Lines, list[Fault]]:
@@ -141,8 +155,11 @@ def _merge(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 def _faults(error: ValidationError, lines: Lines) -> Iterator[Fault]:
     for detail in error.errors(include_url=False):
         place = ".".join(map(str, detail["loc"])) or "workflow"
-        yield Fault(place, _words(detail["type"], detail["msg"], detail["input"]),
-                    _line(place, lines))  # fmt: skip
+        what = _words(detail["type"], detail["msg"], detail["input"])
+        between = KEY.match(what) if place == "workflow" else None
+        if between is not None:  # about several keys: the message begins with the one to change
+            place, what = between[1], what[between.end() :]
+        yield Fault(place, what, _line(place, lines))
 
 
 def _words(kind: str, message: str, found: object) -> str:

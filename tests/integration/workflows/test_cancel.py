@@ -4,19 +4,19 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
-from steelyard.adapters.spool import read, segments
 from steelyard.bootstrap import registry
-from steelyard.domain.metering import Resource, ResourceEnd, RunAttempt
 from steelyard.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -54,7 +54,7 @@ def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:
         [Path(sys.executable).with_name("steelyard"), "train", file],
         env=environment(home), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    watchdog = threading.Timer(120, process.kill)
+    watchdog = threading.Timer(240, process.kill)
     watchdog.start()
     try:
         assert process.stderr is not None
@@ -85,8 +85,10 @@ def _assert_booked_and_not_registered(settings: Settings) -> None:
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "KILLED"
-    facts = [fact for path in segments(settings.spool_dir) for fact in read(path)]
-    (attempt,) = [fact for fact in facts if isinstance(fact, RunAttempt)]
-    assert (attempt.run_id, attempt.outcome) == (run.info.run_id, "cancelled")
-    (resource,) = [fact.resource_id for fact in facts if isinstance(fact, Resource)]
-    assert [fact.resource_id for fact in facts if isinstance(fact, ResourceEnd)] == [resource]
+    assert float(run.data.metrics["ledger/cost_usd"]) > 0
+    with closing(sqlite3.connect(settings.home / "ledger.db")) as ledger:
+        attempts = ledger.execute("select run_id, outcome from run_attempt").fetchall()
+        assert attempts == [(run.info.run_id, "cancelled")]
+        resources = ledger.execute("select resource_id from resource").fetchall()
+        assert resources == ledger.execute("select resource_id from resource_end").fetchall()
+        assert len(resources) == 1

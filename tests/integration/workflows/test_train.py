@@ -130,6 +130,7 @@ def test_counted_work_is_the_epochs_that_were_reported(
     rows = [u for u in own if u.resource_id.startswith("train/") and u.items]
     assert {u.items for u in rows} == {1200}
     assert {u.flop for u in rows} == {1200 * profile.train_step + 237 * profile.forward}
+    assert {u.datatype for u in own} == {"fp32"}
 
 
 def test_the_run_is_finished_and_followed(settings: Settings, trained: ModelVersion) -> None:
@@ -164,7 +165,8 @@ def test_a_version_is_compressed_beside_its_parent(
     assert small.evidence.data_sha256 == trained.evidence.data_sha256
     assert small.flops is not None and small.flops.method == "parent, int8 ops"
     own = [u for u in spooled(settings, UsageWindow) if u.run_id == small.run_id]
-    assert {u.activity for u in own} == {"compress", "evaluate"}
+    # Calibrated on the parent; evaluated side by side, half of it in INT8.
+    assert {(u.activity, u.datatype) for u in own} == {("compress", "fp32"), ("evaluate", None)}
     assert [a.outcome for a in spooled(settings, RunAttempt) if a.run_id == small.run_id] == ["ok"]
     with pytest.raises(Refused, match="a variant itself"):
         compress(small.name, "int8_static", settings)

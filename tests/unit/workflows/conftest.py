@@ -38,7 +38,9 @@ def network(digits: Dataset) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
+def exported(
+    network: nn.Module, digits: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Artifact]:  # fmt: skip
     """The network as an ONNX file."""
     folder: Path = tmp_path_factory.mktemp("exported")
-    yield export(network, (1, 8, 8), folder)
+    yield export(network, digits.test.inputs, folder)

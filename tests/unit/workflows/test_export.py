@@ -9,6 +9,7 @@ from torch import nn
 
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Signature, TensorSpec
+from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.runtime import logits_of, session
 from steelyard_workflows.export import OPSET, Artifact, _check_numbers, export
 from steelyard_workflows.recipes.digits_cnn import DigitsCnn
@@ -45,13 +46,13 @@ def test_the_artifact_is_one_file_with_weights_and_no_data(exported: Artifact) -
 
 
 def test_the_same_network_gives_the_same_file(
-    network: nn.Module, exported: Artifact, tmp_path: Path
+    network: nn.Module, exported: Artifact, digits: Dataset, tmp_path: Path
 ) -> None:
     """A digest is only useful when it is repeatable."""
-    assert export(network, (1, 8, 8), tmp_path).sha256 == exported.sha256
+    assert export(network, digits.test.inputs, tmp_path).sha256 == exported.sha256
 
 
-def test_a_file_of_another_network_is_refused(exported: Artifact) -> None:
+def test_a_file_of_another_network_is_refused(exported: Artifact, digits: Dataset) -> None:
     """The check of numbers is what stands between a wrong export and the registry."""
     with pytest.raises(Refused, match="differs from the trained network"):
-        _check_numbers(exported.path, DigitsCnn().eval(), (1, 8, 8))
+        _check_numbers(exported.path, DigitsCnn().eval(), digits.test.inputs)

@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from steelyard_workflows.journal import Entry, Follower, OpenAttempt, append, open_attempt, read
+from steelyard_workflows.journal import (
+    Entry,
+    Follower,
+    OpenAttempt,
+    append,
+    open_attempt,
+    read,
+    reason,
+)
 
 
 def test_a_line_that_is_being_written_is_not_read(tmp_path: Path) -> None:
@@ -54,3 +62,16 @@ def test_an_error_while_following_reaches_the_driver(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="tracker is down"), Follower(path, handle):
         append(path, Entry("attempt_started", 1, 1))
+
+
+def test_the_reason_of_an_end_is_the_last_one_that_was_written(tmp_path: Path) -> None:
+    """None when the run ended by itself; entries of older journals have no reason."""
+    path = tmp_path / "journal.jsonl"
+    append(path, Entry("attempt_started", 1, 1))
+    append(path, Entry("report", 1, 2, metrics={"epoch": 1.0}, points=[[1, 0.5, 0.01]]))
+    assert reason(read(path), "stopped", "diverged") is None
+    stopped = Entry("stopped", 1, 3, reason="limits.time_s: 61 of 60 s")
+    append(path, stopped)
+    append(path, Entry("attempt_ended", 1, 4, "ok"))
+    assert reason(read(path), "stopped", "diverged") == stopped
+    assert reason(read(path), "refused") is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -6,6 +7,7 @@ import pytest
 from steelyard.adapters.spool import read
 from steelyard.bootstrap import producer
 from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow
+from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
 from steelyard_workflows.metering import Booking, Charge, Work, stopwatch
 
@@ -67,6 +69,20 @@ def test_work_in_this_process_is_booked_however_it_ends(
     (attempt,) = spooled(settings, RunAttempt)
     assert (attempt.run_id, attempt.attempt, attempt.outcome) == ("run-1", 1, outcome)
     assert len(spooled(settings, ResourceEnd)) == 1
+
+
+def test_answers_are_counted_by_the_profile_of_their_version(settings: Settings) -> None:
+    """Items times forward, in the profile's datatype; without a profile neither is known."""
+    profile = FlopsProfile(10, None, "counted", 1.0, datatype="FP32")
+    with stopwatch(settings, CHARGE, "evaluate/run-1", is_attempt=False) as watch:
+        for known in (profile, replace(profile, forward=None), None):
+            with watch.measure("evaluate") as work:
+                sum(range(10_000))
+                work.count(7, known)
+    usage = spooled(settings, UsageWindow)
+    assert [(u.items, u.flop, u.datatype) for u in usage] == [
+        (7, 70, "fp32"), (7, None, "fp32"), (7, None, None),
+    ]  # fmt: skip
 
 
 def test_time_between_activities_is_not_booked(settings: Settings) -> None:

@@ -55,7 +55,7 @@ def test_every_fault_is_reported_at_once_with_its_line() -> None:
         ("recipe: digits_cnn\n---\nrecipe: digits_cnn\n", "is not YAML"),
         ("recipe: digits_cnn\nx: &a {b: *a}\n", "line 2: file: uses an alias"),
         ("recipe: !!python/object/apply:os.system [ls]\n", "line 1: file: is not plain YAML"),
-        ("recipe: nothing\n", "line 1: recipe: 'nothing' is unknown; one of: digits_cnn"),
+        ("recipe: nothing\n", "line 1: recipe: 'nothing' is unknown; one of: "),
         ("recipe: [digits_cnn]\n", "line 1: recipe: ['digits_cnn'] is unknown"),
         ("recipe: digits_cnn\ntrain: {epochs: true}\n", "line 2: train.epochs"),
         ("recipe: digits_cnn\ntrain: {batch_size: 1}\n", "smaller than scaling.workers 2"),

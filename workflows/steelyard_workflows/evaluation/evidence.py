@@ -7,7 +7,7 @@ from steelyard.domain.model_version import Evidence
 from steelyard_workflows.data import Split
 from steelyard_workflows.evaluation.hardware import describe
 from steelyard_workflows.evaluation.quality import accuracy, agreement
-from steelyard_workflows.evaluation.runtime import logits_of, session
+from steelyard_workflows.evaluation.runtime import classes_of, session
 from steelyard_workflows.evaluation.speed import CALLS, WARM_UP, latencies
 
 
@@ -20,11 +20,11 @@ class Measured:
 
 
 def measure(path: Path, split: Split, parent: Path | None = None) -> Measured:
-    """Quality on all rows of the split, latency on single rows of it."""
+    """Quality on all labels of the split, latency on single rows of it."""
     runtimes = {"own": session(path)}
     if parent is not None:
         runtimes["parent"] = session(parent)
-    answers = {name: logits_of(r, split.inputs).argmax(1) for name, r in runtimes.items()}
+    answers = {name: classes_of(r, split.inputs) for name, r in runtimes.items()}
     speed = latencies(runtimes, split.inputs)
     theirs, before = answers.get("parent"), speed.get("parent")
     evidence = Evidence(

@@ -9,7 +9,7 @@ Classes = NDArray[np.integer[Any]]
 
 
 def accuracy(answers: Classes, labels: Classes) -> float:
-    """Share of rows answered with their label, in [0, 1].
+    """Share of labels that were answered, in [0, 1]; a row may have several.
 
     >>> accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 0]))
     0.75
@@ -18,7 +18,7 @@ def accuracy(answers: Classes, labels: Classes) -> float:
 
 
 def agreement(answers: Classes, parent: Classes) -> float:
-    """Share of rows on which the first choice is the parent's, right or wrong.
+    """Share of labels where the first choice is the parent's, right or wrong.
 
     >>> agreement(np.array([1, 2]), np.array([1, 0]))
     0.5

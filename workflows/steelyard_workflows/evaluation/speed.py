@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,7 +23,7 @@ class Latency:
 
 
 def latencies(
-    candidates: Mapping[str, onnxruntime.InferenceSession], rows: NDArray[np.float32]
+    candidates: Mapping[str, onnxruntime.InferenceSession], rows: NDArray[Any]
 ) -> dict[str, Latency]:
     """Time every candidate on single rows, in turns: first all on one row, then on the next."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import torch
 from torch import nn
@@ -10,9 +12,11 @@ from torch.func import functional_call
 
 from steelyard.domain.compute import AnalyticFlops, estimated
 from steelyard.domain.model_version import FlopsProfile
+from steelyard_workflows.data import Split
 from steelyard_workflows.flops.counting import Count, count
+from steelyard_workflows.recipe import Loss, cross_entropy
 
-__all__ = ["METHOD", "PER_CALL", "Count", "count", "profile"]
+__all__ = ["METHOD", "PER_CALL", "Count", "count", "profile", "profile_of"]
 
 METHOD = "operations counted, 1 MAC = 2 FLOP"
 BATCHES = (2, 4)
@@ -38,16 +42,20 @@ def profile(
     classes: int,
     *,
     dtype: torch.dtype = torch.float32,
+    label_shape: tuple[int, ...] = (),
+    loss: Loss = cross_entropy,
     analytic: AnalyticFlops | None = None,
 ) -> FlopsProfile:
     """Forward and train-step FLOPs of one item; ``analytic`` gives both where one is unknown.
 
-    ``item_shape`` and ``dtype`` are the input's, without its batch dimension; the loss is cross
-    entropy. Copies of the weights are counted with, so weights, statistics, gradients and random
-    state stay as they are. Forward is counted in evaluation mode, the step in training mode.
+    ``item_shape`` and ``dtype`` are the input's, ``label_shape`` the labels' of one item, all
+    without the batch dimension. Copies of the weights are counted with, so weights, statistics,
+    gradients and random state stay as they are. Forward is counted in evaluation mode, the step
+    in training mode.
     The optimiser's own arithmetic is elementwise and therefore 0.
     """
-    forward, step = _count_both(model, item_shape, classes, dtype)
+    rows = _Rows(item_shape, dtype, label_shape, classes)
+    forward, step = _count_both(model, rows, loss)
     once, both = _per_item(*forward), _per_item(*step)
     every = (*forward, *step)
     coverage = min(one.coverage for one in every)
@@ -69,17 +77,47 @@ def profile(
     return estimated(counted, analytic) if incomplete and analytic else counted
 
 
+def profile_of(
+    model: nn.Module, split: Split, classes: int, loss: Loss = cross_entropy
+) -> FlopsProfile:  # fmt: skip
+    """The profile for rows like those of a split, whatever their type and their labels' shape."""
+    return profile(
+        model,
+        split.inputs.shape[1:],
+        classes,
+        dtype=torch.from_numpy(split.inputs[:1]).dtype,
+        label_shape=split.labels.shape[1:],
+        loss=loss,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the rows are like that are counted with."""
+
+    item_shape: tuple[int, ...]
+    dtype: torch.dtype
+    label_shape: tuple[int, ...]
+    classes: int
+
+    def inputs(self, rows: int) -> torch.Tensor:
+        return torch.zeros((rows, *self.item_shape), dtype=self.dtype)
+
+    def labels(self, rows: int) -> torch.Tensor:
+        count = rows * prod(self.label_shape)
+        return (torch.arange(count) % self.classes).view(rows, *self.label_shape)
+
+
 def _count_both(
-    model: nn.Module, item_shape: tuple[int, ...], classes: int, dtype: torch.dtype
-) -> tuple[list[Count], list[Count]]:
+    model: nn.Module, like: _Rows, loss: Loss
+) -> tuple[list[Count], list[Count]]:  # fmt: skip
     """Forward and step, each for every batch size."""
     forward, step = [], []
     with torch.random.fork_rng(devices=[]), _modes_kept(model):
         for rows in BATCHES:
-            inputs = torch.zeros((rows, *item_shape), dtype=dtype)
-            labels = torch.arange(rows) % classes
+            inputs, labels = like.inputs(rows), like.labels(rows)
             forward.append(count(partial(_forward, model.eval(), inputs)))
-            step.append(count(partial(_step, model.train(), inputs, labels)))
+            step.append(count(partial(_step, model.train(), inputs, labels, loss)))
     return forward, step
 
 
@@ -88,9 +126,9 @@ def _forward(model: nn.Module, inputs: torch.Tensor) -> None:
         functional_call(model, _copies(model), inputs)
 
 
-def _step(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+def _step(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, loss: Loss) -> None:
     logits = functional_call(model, _copies(model), inputs)
-    nn.functional.cross_entropy(logits, labels).backward()
+    loss(logits, labels).backward()
 
 
 def _copies(model: nn.Module) -> dict[str, torch.Tensor]:

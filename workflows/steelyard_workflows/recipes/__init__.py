@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from steelyard_workflows.recipe import Recipe
 
-NAMES = ("digits_cnn",)
+NAMES = (
+    "digits_cnn",
+    "digits_resnet",
+    "risk_score",
+    "text_transformer",
+    "byte_gpt",
+    "sentence_encoder",
+)
 
 
 class _Recipes(Mapping[str, Callable[[], "Recipe"]]):

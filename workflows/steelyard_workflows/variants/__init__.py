@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.model_version import Relation
 from steelyard_workflows.variants import int8_static
 
-Make = Callable[[Path, NDArray[np.float32], Path], Path]
+Make = Callable[[Path, NDArray[Any], Path], Path]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ activations, a convolution stays as slow as in FP32.
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
@@ -24,24 +24,26 @@ from steelyard.domain.errors import Refused
 
 BATCH = 32
 COMPUTE = frozenset({"Conv", "Gemm", "MatMul"})
+KEPT = frozenset({"InstanceNormalization", "GroupNormalization"})
+"""Stay in FP32: the quantizer fails on weights that several of them share."""
 
 
 class Rows(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
     """Calibration rows, a batch at a time."""
 
-    def __init__(self, name: str, rows: NDArray[np.float32]) -> None:
-        self._batches: Iterator[NDArray[np.float32]] = iter(
+    def __init__(self, name: str, rows: NDArray[Any]) -> None:
+        self._batches: Iterator[NDArray[Any]] = iter(
             [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
         )
         self._name = name
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next feed, None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {self._name: batch}
 
 
-def make(parent: Path, calibration: NDArray[np.float32], into: Path) -> Path:
+def make(parent: Path, calibration: NDArray[Any], into: Path) -> Path:
     """Write the INT8 form of ``parent`` as ``model.onnx`` into a folder.
 
     Raises:
@@ -52,6 +54,7 @@ def make(parent: Path, calibration: NDArray[np.float32], into: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
         quant_pre_process(str(parent), str(prepared))
+        kept = [n.name for n in onnx.load(prepared).graph.node if n.op_type in KEPT]
         quantize_static(
             str(prepared),
             str(path),
@@ -61,6 +64,7 @@ def make(parent: Path, calibration: NDArray[np.float32], into: Path) -> Path:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=kept,
         )
     onnx.save_model(onnx.load(path), path)
     _check(parent, path)
