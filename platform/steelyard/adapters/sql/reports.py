@@ -18,9 +18,9 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     cast,
     func,
-    literal,
     null,
     or_,
     select,
@@ -309,9 +309,17 @@ def _flop_sums(connection: Connection, flop: ColumnElement[int]) -> list[Any]:
     """
     if connection.dialect.name != "sqlite":
         return [func.sum(flop).label("flop")]
-    padded = func.substr(literal("0" * 4 * LIMB, Text).concat(type_coerce(flop, Text)), -4 * LIMB)
-    limbs = (func.substr(padded, 1 + LIMB * n, LIMB) for n in range(4))
-    return [func.sum(cast(limb, Integer)).label(f"limb_{n}") for n, limb in enumerate(limbs)]
+    digits = type_coerce(flop, Text)
+    return [func.sum(_limb(digits, n)).label(f"limb_{3 - n}") for n in range(4)]
+
+
+def _limb(digits: ColumnElement[str], n: int) -> ColumnElement[int]:
+    """The n-th group of digits from the right. Most numbers have only the first two."""
+    if n == 0:
+        return cast(func.substr(digits, -LIMB), Integer)
+    left = func.length(digits) - LIMB * n
+    group = func.substr(digits, func.max(1, left - LIMB + 1), func.min(LIMB, left))
+    return case((left > 0, cast(group, Integer)), else_=0)
 
 
 def _flop(row: Row[Any]) -> int:
