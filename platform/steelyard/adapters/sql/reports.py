@@ -3,7 +3,7 @@
 Days are counted from 1970-01-01; a span is a first and a last day, both included.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ class ReportStore:
 
     def flops(self, models: Models = None, days: Days = None) -> Flops:
         """Known FLOPs by model and phase."""
-        u = _usage(models, days).c
+        u = _usage(models, days, ("model", "phase", "flop", "flop_windows")).c
         with reading(self._engine) as connection:
             query = (
                 select(u.model, u.phase, *_flop_sums(connection, u.flop))
@@ -285,10 +285,13 @@ def _in_units(units: Collection[Unit] | None) -> list[ColumnElement[bool]]:
     return [t.account.c.unit.in_(units)] if units is not None else []
 
 
-def _usage(models: Models, days: Days) -> FromClause:
-    """Rows of usage that a span is the sum of: its whole months, and the days around them."""
+def _usage(models: Models, days: Days, names: Sequence[str] = ()) -> FromClause:
+    """Rows of usage that a span is the sum of: its whole months, and the days around them.
+
+    With ``names`` only these columns: each one costs time in a row that is added up.
+    """
     month, day = projections.usage_month, projections.usage_day
-    names = [column.name for column in day.columns if column.name != "day"]
+    names = names or [column.name for column in day.columns if column.name != "day"]
 
     def rows(table: Table, *where: ColumnElement[bool]) -> Select[Any]:
         mine = [table.c.model.in_(models)] if models is not None else []
