@@ -420,9 +420,7 @@ class Platform:
             Unavailable: the registry does not answer; asked first, because its client would try
                 for minutes.
         """
-        from steelyard.adapters.mlflow_answers import check_answers
-
-        check_answers(self.settings.registry_uri)
+        check_registry(self.settings)
         known = {(v["model"], v["version"]) for v in self.catalog.versions()}
         for model in self.registry.models():
             for version in self.registry.versions(model):

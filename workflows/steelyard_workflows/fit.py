@@ -55,7 +55,7 @@ def fit(
     """
     charge = _charge(workflow, settings, run_id, dataset)
     folder = settings.checkpoint_dir / run_id
-    path = folder / "journal.jsonl"
+    path = folder / journal.FILE
     spending = Spending(charge, rates_for(settings, charge, workflow.limits))
     guard = Guard(workflow.limits, spending, folder / STOP_FILE)
     datatype = "bf16" if workflow.train.precision == "bf16" else computes_in(profile)

@@ -18,6 +18,8 @@ Event = Literal[
     "attempt_started", "report", "checkpoint", "window", "stopped", "diverged", "refused",
     "attempt_ended",
 ]  # fmt: skip
+FILE = "journal.jsonl"
+"""What a run's journal is called, beside its checkpoints."""
 POLL_S = 0.2
 
 

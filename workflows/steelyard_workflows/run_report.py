@@ -25,7 +25,6 @@ from steelyard_workflows.workflow import Workflow
 
 OVERFITTING_TAG = "steelyard.overfitting"
 BEST_EPOCH_TAG = "steelyard.best_epoch"
-JOURNAL = "journal.jsonl"
 
 
 def show_data(settings: Settings, run_id: str, workflow: Workflow, dataset: Dataset) -> None:
@@ -44,7 +43,7 @@ def learning_shown(settings: Settings, run_id: str, workflow: Workflow) -> Itera
     try:
         yield
     finally:
-        path = outbox_of(settings, run_id).parent / JOURNAL
+        path = outbox_of(settings, run_id).parent / journal.FILE
         points = history(journal.read(path))
         if points:
             _show_learning(settings, run_id, workflow, points)

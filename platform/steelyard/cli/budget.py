@@ -31,18 +31,21 @@ MEASURES = {
 }
 """What may be limited: its field, ledger units in one of what people type, and what that is."""
 
+OfModel = Annotated[str | None, typer.Option(metavar="M", help="Of this model.")]
+OfTeam = Annotated[str | None, typer.Option(help="Of all models of this team.")]
+Measure = Annotated[str, typer.Option(metavar="|".join(MEASURES), help="What is limited.")]
+Period = Annotated[
+    str, typer.Option(metavar="month|quarter|year", help="For which calendar period.")
+]
+
 
 @app.command("set")
 def set_budget(
     limit: Annotated[str, typer.Argument(metavar="LIMIT", help="In the measure's unit.")],
-    model: Annotated[str | None, typer.Option(metavar="M", help="Of this model.")] = None,
-    team: Annotated[str | None, typer.Option(help="Of all models of this team.")] = None,
-    measure: Annotated[
-        str, typer.Option(metavar="|".join(MEASURES), help="What is limited.")
-    ] = "cost",
-    period: Annotated[
-        str, typer.Option(metavar="month|quarter|year", help="For which calendar period.")
-    ] = "month",
+    model: OfModel = None,
+    team: OfTeam = None,
+    measure: Measure = "cost",
+    period: Period = "month",
     warn: Annotated[
         float, typer.Option(min=0.01, max=100, help="Percent of it from which to warn.")
     ] = 80,
@@ -59,14 +62,10 @@ def set_budget(
 
 @app.command("withdraw")
 def withdraw_budget(
-    model: Annotated[str | None, typer.Option(metavar="M", help="Of this model.")] = None,
-    team: Annotated[str | None, typer.Option(help="Of all models of this team.")] = None,
-    measure: Annotated[
-        str, typer.Option(metavar="|".join(MEASURES), help="What is limited.")
-    ] = "cost",
-    period: Annotated[
-        str, typer.Option(metavar="month|quarter|year", help="For which calendar period.")
-    ] = "month",
+    model: OfModel = None,
+    team: OfTeam = None,
+    measure: Measure = "cost",
+    period: Period = "month",
     as_json: AsJson = False,
 ) -> None:
     """Take a limit back: it counts no more, and stays on record."""

@@ -22,6 +22,9 @@ QUANTITIES: frozenset[Unit] = frozenset({"device_us", "mJ"})
 ALLOCATION = "busy_share"
 """The method that charges windows: busy time decides the shares of what was reserved."""
 
+TO_VERSION, TO_FAILED = "run_to_version", "run_to_failed"
+"""The methods that move what a run cost to its version, or to its model's failures."""
+
 FORMAT = 2
 """Version of the hashed bytes; 2 added ``tier``."""
 

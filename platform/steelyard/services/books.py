@@ -15,6 +15,8 @@ from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.ledger import (
     ALLOCATION,
     QUANTITIES,
+    TO_FAILED,
+    TO_VERSION,
     Account,
     Batch,
     Posting,
@@ -40,7 +42,6 @@ VALUATION = "valuation"
 """Money and carbon of the same windows; valued anew when a price or an intensity changes."""
 METHOD_VERSION = 2
 """From 2 on, a batch's inputs are the contents of its windows, not only their keys."""
-TO_VERSION, TO_FAILED = "run_to_version", "run_to_failed"
 LATE = "usage arrived after its hour was posted"
 HEARD = "the resource was heard of again, and ends where it says itself"
 """Why an hour is charged anew."""

@@ -27,7 +27,7 @@ from steelyard.services.outlooks import Scope
 if TYPE_CHECKING:
     from steelyard.adapters.sql.catalog import CatalogStore
     from steelyard.adapters.sql.past_runs import PastRunStore
-    from steelyard.domain.posting import Valuation
+    from steelyard.domain.rate_book import RateBook
     from steelyard.ports.clock import Clock
 
 
@@ -103,7 +103,9 @@ class Estimates:
             seen, basis = _probed(plan.probe, windows)
         work = plan.items if plan.flop is None else plan.flop
         trained, after = predicted(work, plan.devices, seen), afterwards(windows)
-        spent = [self._priced(plan, trained, after, draw(windows), end) for end in range(3)]
+        now = self._clock.now_us()
+        book, drawn = self._catalog.rate_book(now), draw(windows)
+        spent = [_priced(book, plan, now, trained, after, drawn, end) for end in range(3)]
         low, typical, high = spent
         return Estimate(
             _sum(trained, after), low.measures, typical.measures, high.measures,
@@ -117,26 +119,6 @@ class Estimates:
         windows = self._past.windows([run_id], device_model)
         return sum(w.wall_us for w in windows) or None
 
-    def _priced(
-        self, plan: Plan, trained: Spread | None, after: Spread | None, drawn: Draw, end: int
-    ) -> Priced:
-        if trained is None:
-            return Priced(Measures())
-        now = self._clock.now_us()
-        group = Resource("train/planned/1", "train_worker", plan.device_model, plan.devices, 1,
-                         plan.price_sku, now, plan.region, plan.team)  # fmt: skip
-        valuation = self._valuation(group, now)
-        whole = priced(group, _ends(trained)[end], valuation, drawn)
-        if after is None:
-            return whole
-        driver = Resource("evaluate/planned", "train_worker", plan.device_model, 1, 1,
-                          plan.price_sku, now, plan.region, plan.team)  # fmt: skip
-        rest = priced(driver, _ends(after)[end], valuation, Draw())
-        return Priced(whole.measures + rest.measures, whole.cited, whole.tier)
-
-    def _valuation(self, resource: Resource, now_us: int) -> "Valuation":
-        return self._catalog.rate_book(now_us).valuation(resource, now_us)
-
     def _impacts(self, plan: Plan, found: Measures) -> list[BudgetImpact]:
         team = plan.team or self._budgets.owners().get(plan.model)
         scopes = [Scope("model", plan.model), *([Scope("team", team)] if team else [])]
@@ -145,6 +127,24 @@ class Estimates:
             for scope in scopes
             for line in self._budgets.lines(scope)
         ]
+
+
+def _priced(
+    book: "RateBook", plan: Plan, now_us: int, trained: Spread | None, after: Spread | None,
+    drawn: Draw, end: int,
+) -> Priced:  # fmt: skip
+    """What one end of the predictions is charged: the workers' time, then the driver's."""
+    if trained is None:
+        return Priced(Measures())
+    group = Resource("train/planned/1", "train_worker", plan.device_model, plan.devices, 1,
+                     plan.price_sku, now_us, plan.region, plan.team)  # fmt: skip
+    whole = priced(group, _ends(trained)[end], book.valuation(group, now_us), drawn)
+    if after is None:
+        return whole
+    driver = Resource("evaluate/planned", "train_worker", plan.device_model, 1, 1,
+                      plan.price_sku, now_us, plan.region, plan.team)  # fmt: skip
+    rest = priced(driver, _ends(after)[end], book.valuation(driver, now_us), Draw())
+    return Priced(whole.measures + rest.measures, whole.cited, whole.tier)
 
 
 def _seen(plan: Plan, windows: Sequence[PastWindow]) -> tuple[list[Pace], str]:

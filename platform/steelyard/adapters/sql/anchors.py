@@ -7,9 +7,7 @@ from sqlalchemy import Engine, select
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
-
-TOGETHER = 500
-"""Entries asked for in one query; SQLite before 3.32 takes 999 parameters."""
+from steelyard.adapters.sql.insert import chunks
 
 
 class AnchorStore:
@@ -37,8 +35,7 @@ class AnchorStore:
         e, wanted = t.entry.c, sorted(seqs)
         found: dict[int, str] = {}
         with reading(self._engine) as connection:
-            for start in range(0, len(wanted), TOGETHER):
-                some = e.seq.in_(wanted[start : start + TOGETHER])
-                rows = connection.execute(select(e.seq, e.hash).where(some))
+            for chunk in chunks(wanted):
+                rows = connection.execute(select(e.seq, e.hash).where(e.seq.in_(chunk)))
                 found |= {row.seq: row.hash for row in rows}
         return found

@@ -6,9 +6,10 @@ from sqlalchemy import Engine, case, func, or_, select
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
+from steelyard.domain.ledger import TO_FAILED, TO_VERSION
 from steelyard.domain.measures import Amount
 
-MOVES = ("run_to_version", "run_to_failed")
+MOVES = (TO_VERSION, TO_FAILED)
 """Methods that move what a run cost to somebody else: a move is not a charge."""
 
 
