@@ -21,7 +21,7 @@ from steelyard.domain.metering import Resource, ResourceEnd, SupplyWindow
 from steelyard.domain.model_version import ModelVersion, Signature
 from steelyard.settings import Settings
 from steelyard_serving.meter import Meter
-from steelyard_workflows.metering import Charge, stopwatch
+from steelyard_workflows.booking.metering import Charge, stopwatch
 
 pytestmark = pytest.mark.integration
 F = TypeVar("F")

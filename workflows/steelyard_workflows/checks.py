@@ -9,7 +9,7 @@ from torch import nn
 from steelyard.domain import figures
 from steelyard.domain.errors import Refused
 from steelyard.settings import Settings
-from steelyard_workflows.precision import unsupported
+from steelyard_workflows.training.precision import unsupported
 from steelyard_workflows.workflow import Workflow
 
 STATES = {"adam": 2, "adamw": 2, "lion": 1, "sgd": 1}

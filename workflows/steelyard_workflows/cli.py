@@ -58,8 +58,8 @@ def train(
     settings = load_settings()
     check_region(settings)
     prepare(settings)
-    from steelyard_workflows.estimate import compare
-    from steelyard_workflows.totals import accounted
+    from steelyard_workflows.estimates.forecast import compare
+    from steelyard_workflows.tracking.totals import accounted
     from steelyard_workflows.train import run
 
     with accounted(settings):
@@ -81,8 +81,8 @@ def _rehearse(workflow: "Workflow", as_json: bool) -> None:
         os.environ.setdefault(name, value)
     from steelyard_workflows import checks
     from steelyard_workflows.cluster import check_room
-    from steelyard_workflows.estimate import forecast
-    from steelyard_workflows.estimate_text import lines
+    from steelyard_workflows.estimates.forecast import forecast
+    from steelyard_workflows.estimates.wording import lines
     from steelyard_workflows.loading import loaded
 
     check_room(settings, workflow)
@@ -111,7 +111,7 @@ def compress(
     check_region(settings)
     prepare(settings)
     from steelyard_workflows.compress import compress as make
-    from steelyard_workflows.totals import accounted
+    from steelyard_workflows.tracking.totals import accounted
 
     with accounted(settings):
         version = make(model, variant, settings)

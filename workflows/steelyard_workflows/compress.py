@@ -16,13 +16,13 @@ from steelyard.domain.model_version import (
 )
 from steelyard.settings import Settings
 from steelyard_workflows import data, recipe
+from steelyard_workflows.booking.metering import Stopwatch, charge_for, stopwatch
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import Artifact, artifact
-from steelyard_workflows.metering import Stopwatch, charge_for, stopwatch
 from steelyard_workflows.register import Entry, register
-from steelyard_workflows.run_page import set_tags
-from steelyard_workflows.tracking import tracked, workflow_of
+from steelyard_workflows.tracking.run import tracked, workflow_of
+from steelyard_workflows.tracking.run_page import set_tags
 from steelyard_workflows.variants import Kind, kind_named
 
 CALIBRATION_ROWS = 512

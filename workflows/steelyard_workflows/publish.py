@@ -8,10 +8,10 @@ from torch import nn
 from steelyard.cli.output import note
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
+from steelyard_workflows.booking.metering import charge_for, stopwatch
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import INFERENCES, export
-from steelyard_workflows.metering import charge_for, stopwatch
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.workflow import Workflow
 

@@ -3,14 +3,15 @@
 from steelyard.cli.output import note
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import checks, run_report
+from steelyard_workflows import checks
 from steelyard_workflows.cluster import connected
-from steelyard_workflows.estimate import announced
-from steelyard_workflows.fit import Loop, fit
+from steelyard_workflows.estimates.forecast import announced
 from steelyard_workflows.loading import loaded
-from steelyard_workflows.loop import train_worker
 from steelyard_workflows.publish import publish
-from steelyard_workflows.tracking import tracked, wait_until_sent
+from steelyard_workflows.tracking import run_report
+from steelyard_workflows.tracking.run import tracked, wait_until_sent
+from steelyard_workflows.training.fit import Loop, fit
+from steelyard_workflows.training.loop import train_worker
 from steelyard_workflows.workflow import Workflow
 
 

@@ -158,16 +158,16 @@ def train(
     def loop(config: dict[str, Any]) -> None:
         import sys
 
-        from steelyard_workflows.loop import train_worker
+        from steelyard_workflows.training.loop import train_worker
 
         sys.path.insert(0, place)
         train_worker(config)
 
     def run(workflow: Workflow) -> Trained:
-        from steelyard_workflows import journal
-        from steelyard_workflows.fit import fit
+        from steelyard_workflows.booking import journal
         from steelyard_workflows.loading import loaded
-        from steelyard_workflows.tracking import tracked
+        from steelyard_workflows.tracking.run import tracked
+        from steelyard_workflows.training.fit import fit
 
         made = loaded(workflow)
         with tracked(home, workflow, "test", {}) as run_id:

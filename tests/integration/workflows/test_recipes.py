@@ -21,11 +21,11 @@ from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard.settings import Settings
 from steelyard_serving.open_inference import encode, parse
 from steelyard_serving.replica import OnnxModel
-from steelyard_workflows import totals
 from steelyard_workflows.data import Split
 from steelyard_workflows.environment import prepare
 from steelyard_workflows.loading import loaded
 from steelyard_workflows.recipes.byte_gpt import bigram
+from steelyard_workflows.tracking import totals
 from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse as workflow_of
 

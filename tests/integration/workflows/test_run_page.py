@@ -25,9 +25,10 @@ from steelyard.bootstrap import Platform, mlflow_process
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import journal, outbox, totals
+from steelyard_workflows.booking import journal
 from steelyard_workflows.environment import prepare
-from steelyard_workflows.run_page import log_metrics, outbox_of
+from steelyard_workflows.tracking import outbox, totals
+from steelyard_workflows.tracking.run_page import log_metrics, outbox_of
 from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse
 
@@ -314,7 +315,7 @@ def test_what_a_stopped_run_had_to_say_is_sent_by_the_next_one(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Ctrl-C while MLflow is away does not wait for long, and loses nothing."""
-    from steelyard_workflows.tracking import tracked
+    from steelyard_workflows.tracking.run import tracked
 
     with pytest.raises(KeyboardInterrupt), tracked(settings, workflow, "stopped", {}) as first:
         server.kill()
@@ -338,7 +339,7 @@ def test_a_run_whose_process_was_killed_does_not_stay_open(
     settings: Settings, workflow: Workflow, server: Server, trained: Trained
 ) -> None:
     """The next one ends it, FAILED; one that had ended stays as it was."""
-    from steelyard_workflows.tracking import tracked
+    from steelyard_workflows.tracking.run import tracked
 
     client = MlflowClient(settings.registry_uri)
     experiment = client.get_experiment_by_name(f"steelyard/{MODEL}")
@@ -358,7 +359,7 @@ def test_what_belongs_to_another_mlflow_stays_on_disk(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """It is named, not thrown away."""
-    from steelyard_workflows.tracking import send_left
+    from steelyard_workflows.tracking.run import send_left
 
     log_metrics(settings, "0" * 32, {"train_loss": 1.0}, 1, 1_000_000)
     send_left(settings)
@@ -372,8 +373,8 @@ def test_a_run_that_fails_has_its_curves(
     settings: Settings, workflow: Workflow, server: Server, trained: Trained
 ) -> None:
     """FAILED, with the picture of what it learned until then."""
-    from steelyard_workflows import run_report
-    from steelyard_workflows.tracking import tracked
+    from steelyard_workflows.tracking import run_report
+    from steelyard_workflows.tracking.run import tracked
 
     with (
         pytest.raises(ZeroDivisionError),

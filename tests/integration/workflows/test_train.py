@@ -61,7 +61,7 @@ def dying_once(checkpoints: Path) -> Callable[[dict[str, Any]], None]:
 
         import ray.train
 
-        from steelyard_workflows.loop import train_worker
+        from steelyard_workflows.training.loop import train_worker
 
         def die() -> None:
             wait = threading.Event()
@@ -93,7 +93,7 @@ def spooled(settings: Settings, kind: type[F]) -> list[F]:
 
 def test_a_run_survives_the_death_of_a_worker(settings: Settings, trained: ModelVersion) -> None:
     """It continues from a checkpoint, not from the start, and still reaches the accuracy."""
-    from steelyard_workflows import journal
+    from steelyard_workflows.booking import journal
 
     entries = journal.read(settings.checkpoint_dir / trained.run_id / "journal.jsonl")
     second = [int(e.metrics["epoch"]) for e in entries if e.attempt == 2 and e.event == "report"]

@@ -23,7 +23,7 @@ def test_help_and_faults_do_not_wait_for_heavy_imports(module: str) -> None:
 def test_a_worker_needs_neither_mlflow_nor_the_ledgers_stores() -> None:
     """Training workers compute and report; credentials stay with the driver."""
     program = (
-        "import sys, steelyard_workflows.loop; "
+        "import sys, steelyard_workflows.training.loop; "
         "print([m for m in ('mlflow', 'sqlalchemy', 'sklearn') if m in sys.modules])"
     )
     found = subprocess.run(

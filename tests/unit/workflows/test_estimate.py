@@ -14,7 +14,7 @@ from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
-from steelyard_workflows.estimate import Forecast, compared, forecast, past_runs, work
+from steelyard_workflows.estimates.forecast import Forecast, compared, forecast, past_runs, work
 from steelyard_workflows.loading import Loaded, loaded
 from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse

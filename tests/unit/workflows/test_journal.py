@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard_workflows.journal import (
+from steelyard_workflows.booking.journal import (
     Entry,
     Follower,
     OpenAttempt,

@@ -9,7 +9,7 @@ from steelyard.bootstrap import producer
 from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
-from steelyard_workflows.metering import Booking, Charge, Work, stopwatch
+from steelyard_workflows.booking.metering import Booking, Charge, Work, stopwatch
 
 F = TypeVar("F")
 CHARGE = Charge("run-1", "digits", 2, "generic-vcpu", "vcpu-hour", team="vision")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steelyard_workflows.optimizers import Lion, make
+from steelyard_workflows.training.optimizers import Lion, make
 from steelyard_workflows.workflow import Optimizer, Train
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from steelyard.domain.errors import Refused, Unavailable
-from steelyard_workflows import outbox
-from steelyard_workflows.outbox import Item, Sender
+from steelyard_workflows.tracking import outbox
+from steelyard_workflows.tracking.outbox import Item, Sender
 
 
 class Tracker:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from steelyard_workflows import curves
-from steelyard_workflows.journal import Entry
-from steelyard_workflows.overfitting import Point, history, parting
-from steelyard_workflows.run_report import best_epoch
+from steelyard_workflows.booking.journal import Entry
+from steelyard_workflows.tracking import curves
+from steelyard_workflows.tracking.overfitting import Point, history, parting
+from steelyard_workflows.tracking.run_report import best_epoch
 from steelyard_workflows.workflow_file import parse
 
 OVERFITTED = [

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from steelyard_workflows import parallel
-from steelyard_workflows.optimizers import make
-from steelyard_workflows.parallel import share
+from steelyard_workflows.training import parallel
+from steelyard_workflows.training.optimizers import make
+from steelyard_workflows.training.parallel import share
 from steelyard_workflows.workflow import Train
 
 CPU = torch.device("cpu")

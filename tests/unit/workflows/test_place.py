@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from steelyard_workflows import place
-from steelyard_workflows.place import Place, Position, Sums
-from steelyard_workflows.stop import StopSign, raise_sign
-from steelyard_workflows.stopping import Progress
+from steelyard_workflows.training import place
+from steelyard_workflows.training.place import Place, Position, Sums
+from steelyard_workflows.training.stop import StopSign, raise_sign
+from steelyard_workflows.training.stopping import Progress
 
 
 def test_a_checkpoint_gives_back_the_place_and_the_weights(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from steelyard_workflows.process_time import ProcessTime
+from steelyard_workflows.booking.process_time import ProcessTime
 
 
 def test_growth_is_what_a_process_used_since_the_last_look() -> None:

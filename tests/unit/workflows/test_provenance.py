@@ -8,9 +8,9 @@ import numpy as np
 import psutil
 import pytest
 
-from steelyard_workflows import fingerprint, provenance
 from steelyard_workflows.data import Dataset, Split
-from steelyard_workflows.system_metrics import Row, Sampler
+from steelyard_workflows.tracking import fingerprint, provenance
+from steelyard_workflows.tracking.system_metrics import Row, Sampler
 
 
 def test_other_data_has_another_fingerprint(digits: Dataset) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steelyard_workflows.sampling import Plan
+from steelyard_workflows.training.sampling import Plan
 
 
 def dealt(plan: Plan, epoch: int) -> list[int]:

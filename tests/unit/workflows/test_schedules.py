@@ -2,7 +2,7 @@
 
 import pytest
 
-from steelyard_workflows.schedules import factor, rate
+from steelyard_workflows.training.schedules import factor, rate
 from steelyard_workflows.workflow import Schedule, Train
 
 

@@ -10,9 +10,9 @@ from steelyard.domain.cost import HOUR_US, Price
 from steelyard.domain.energy import LoadModel
 from steelyard.domain.errors import Refused
 from steelyard.domain.metering import SupplyWindow
-from steelyard_workflows.limits import Spent, exceeded
-from steelyard_workflows.metering import Charge, charge_for
-from steelyard_workflows.spending import Guard, Rates, Spending, rates_for
+from steelyard_workflows.booking.metering import Charge, charge_for
+from steelyard_workflows.training.limits import Spent, exceeded
+from steelyard_workflows.training.spending import Guard, Rates, Spending, rates_for
 from steelyard_workflows.workflow import Limits
 
 TWO = Charge("run", "m", 2, "generic-vcpu", "vcpu-hour")

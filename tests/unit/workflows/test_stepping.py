@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from steelyard_workflows.data import Split
-from steelyard_workflows.ending import Ended
-from steelyard_workflows.optimizers import make
-from steelyard_workflows.parallel import share
-from steelyard_workflows.precision import autocast, require, unsupported
 from steelyard_workflows.recipe import cross_entropy
-from steelyard_workflows.stepping import Rows, Stepper
-from steelyard_workflows.validation import validate
+from steelyard_workflows.training.ending import Ended
+from steelyard_workflows.training.optimizers import make
+from steelyard_workflows.training.parallel import share
+from steelyard_workflows.training.precision import autocast, require, unsupported
+from steelyard_workflows.training.stepping import Rows, Stepper
+from steelyard_workflows.training.validation import validate
 from steelyard_workflows.workflow import Train
 
 CPU = torch.device("cpu")

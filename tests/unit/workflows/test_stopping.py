@@ -1,6 +1,6 @@
 import pytest
 
-from steelyard_workflows.stopping import Progress, observe, should_stop
+from steelyard_workflows.training.stopping import Progress, observe, should_stop
 from steelyard_workflows.workflow import EarlyStopping
 
 LOSS = EarlyStopping(metric="validation_loss", mode="min", patience=2, min_delta=0.1)

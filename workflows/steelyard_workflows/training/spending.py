@@ -13,9 +13,9 @@ from steelyard.domain.energy import LoadModel, window_energy
 from steelyard.domain.errors import Refused
 from steelyard.domain.metering import Resource, SupplyWindow
 from steelyard.settings import Settings
-from steelyard_workflows.limits import Spent, exceeded
-from steelyard_workflows.metering import Charge, now_us
-from steelyard_workflows.stop import raise_sign
+from steelyard_workflows.booking.metering import Charge, now_us
+from steelyard_workflows.training.limits import Spent, exceeded
+from steelyard_workflows.training.stop import raise_sign
 from steelyard_workflows.workflow import Limits
 
 USD = "USD"

@@ -15,9 +15,9 @@ from steelyard.bootstrap import Platform, collect
 from steelyard.cli.output import note
 from steelyard.domain.errors import SteelyardError, Unavailable
 from steelyard.settings import Settings
-from steelyard_workflows import outbox
-from steelyard_workflows.run_page import log_rows, outbox_of, set_tags
-from steelyard_workflows.sending import sender
+from steelyard_workflows.tracking import outbox
+from steelyard_workflows.tracking.run_page import log_rows, outbox_of, set_tags
+from steelyard_workflows.tracking.sending import sender
 
 if TYPE_CHECKING:
     from steelyard.services.run_account import RunCost

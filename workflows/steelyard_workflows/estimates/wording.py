@@ -9,7 +9,7 @@ from steelyard.services import words
 from steelyard.services.estimates import BudgetImpact, Estimate
 
 if TYPE_CHECKING:
-    from steelyard_workflows.estimate import Forecast
+    from steelyard_workflows.estimates.forecast import Forecast
 
 PRICED = ("cost_nano", "energy_mj", "carbon_ug", "embodied_ug")
 UNKNOWN = {

@@ -10,10 +10,11 @@ from torch import nn
 from steelyard.cli.output import note
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import curves, fingerprint, journal
+from steelyard_workflows.booking import journal
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.overfitting import Point, history, parting
-from steelyard_workflows.run_page import (
+from steelyard_workflows.tracking import curves, fingerprint
+from steelyard_workflows.tracking.overfitting import Point, history, parting
+from steelyard_workflows.tracking.run_page import (
     file_for,
     log_artifact,
     log_dataset,

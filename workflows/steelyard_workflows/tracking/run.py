@@ -21,9 +21,9 @@ from steelyard.cli.output import note
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import outbox, provenance
-from steelyard_workflows.outbox import Item, Sender
-from steelyard_workflows.run_page import (
+from steelyard_workflows.tracking import outbox, provenance
+from steelyard_workflows.tracking.outbox import Item, Sender
+from steelyard_workflows.tracking.run_page import (
     file_for,
     log_artifact,
     log_params,
@@ -31,8 +31,8 @@ from steelyard_workflows.run_page import (
     outbox_of,
     set_tags,
 )
-from steelyard_workflows.sending import known, sender
-from steelyard_workflows.system_metrics import Sampler
+from steelyard_workflows.tracking.sending import known, sender
+from steelyard_workflows.tracking.system_metrics import Sampler
 from steelyard_workflows.workflow import Workflow
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard_workflows.overfitting import Parting, Point, best
+from steelyard_workflows.tracking.overfitting import Parting, Point, best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,10 +19,10 @@ from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.services.estimates import Estimate, Plan
 from steelyard.settings import Settings
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.estimate_text import comparison, lines
+from steelyard_workflows.estimates.probe import probe
+from steelyard_workflows.estimates.wording import comparison, lines
 from steelyard_workflows.loading import Loaded
-from steelyard_workflows.probe import probe
-from steelyard_workflows.sampling import Plan as Dealt
+from steelyard_workflows.training.sampling import Plan as Dealt
 from steelyard_workflows.workflow import Workflow
 
 TAG = "steelyard.estimate"

@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import nn
 
 from steelyard_workflows.data import Split
-from steelyard_workflows.parallel import Shared
-from steelyard_workflows.precision import autocast
 from steelyard_workflows.recipe import Loss
+from steelyard_workflows.training.parallel import Shared
+from steelyard_workflows.training.precision import autocast
 from steelyard_workflows.workflow import Train
 
 

@@ -4,9 +4,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from steelyard_workflows.precision import autocast
 from steelyard_workflows.recipe import Loss
-from steelyard_workflows.stepping import Rows
+from steelyard_workflows.training.precision import autocast
+from steelyard_workflows.training.stepping import Rows
 from steelyard_workflows.workflow import Precision
 
 

@@ -24,17 +24,18 @@ from steelyard.domain.errors import Refused, SteelyardError
 from steelyard.domain.metering import Outcome
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
-from steelyard_workflows import journal, place
-from steelyard_workflows.callbacks import LedgerCallback
+from steelyard_workflows.booking import journal
+from steelyard_workflows.booking.journal import Entry, Follower
+from steelyard_workflows.booking.metering import Booking, Charge, Work, charge_for, now_us
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.interrupts import restored
-from steelyard_workflows.journal import Entry, Follower
-from steelyard_workflows.loop import train_worker
-from steelyard_workflows.metering import Booking, Charge, Work, charge_for, now_us
-from steelyard_workflows.run_page import log_metrics, log_points, set_tags
-from steelyard_workflows.spending import Guard, Spending, rates_for
-from steelyard_workflows.stop import STOP_FILE
-from steelyard_workflows.trainer import FixedClusterTrainer
+from steelyard_workflows.tracking.run_page import log_metrics, log_points, set_tags
+from steelyard_workflows.training import place
+from steelyard_workflows.training.callbacks import LedgerCallback
+from steelyard_workflows.training.loop import train_worker
+from steelyard_workflows.training.spending import Guard, Spending, rates_for
+from steelyard_workflows.training.stop import STOP_FILE
+from steelyard_workflows.training.trainer import FixedClusterTrainer
 from steelyard_workflows.workflow import Workflow
 
 Loop = Callable[[dict[str, Any]], None]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from steelyard_workflows.journal import Entry
+from steelyard_workflows.booking.journal import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steelyard_workflows.stopping import Progress
+from steelyard_workflows.training.stopping import Progress
 
 CHECKPOINT_FILE = "state.pt"
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import torch.distributed as dist
 
-from steelyard_workflows.ending import Ended
+from steelyard_workflows.training.ending import Ended
 from steelyard_workflows.workflow import Precision
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.settings import Settings
-from steelyard_workflows import outbox
-from steelyard_workflows.outbox import Item
-from steelyard_workflows.system_metrics import Row
+from steelyard_workflows.tracking import outbox
+from steelyard_workflows.tracking.outbox import Item
+from steelyard_workflows.tracking.system_metrics import Row
 
 if TYPE_CHECKING:
     from mlflow.data.numpy_dataset import NumpyDataset

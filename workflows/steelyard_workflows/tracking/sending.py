@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from steelyard.bootstrap import check_registry
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.settings import Settings
-from steelyard_workflows.outbox import Item, Send
+from steelyard_workflows.tracking.outbox import Item, Send
 
 PASSING = (401, 403, 408, 429)
 """Statuses that a person or time mends; other ones below 500 are about what was said."""

@@ -8,9 +8,9 @@ from fractions import Fraction
 import torch
 
 from steelyard.domain.estimate import Pace
-from steelyard_workflows import optimizers
 from steelyard_workflows.loading import Loaded
-from steelyard_workflows.precision import autocast
+from steelyard_workflows.training import optimizers
+from steelyard_workflows.training.precision import autocast
 from steelyard_workflows.workflow import Workflow
 
 SECONDS = 2.0

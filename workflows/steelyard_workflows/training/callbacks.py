@@ -19,11 +19,11 @@ from ray.train.v2._internal.execution.callback import (
 from steelyard.bootstrap import energy_account, producer
 from steelyard.domain.metering import Outcome
 from steelyard.settings import Settings
-from steelyard_workflows import journal
-from steelyard_workflows.journal import Entry
-from steelyard_workflows.metering import Booking, Charge, Work, now_us
-from steelyard_workflows.process_time import ProcessTime
-from steelyard_workflows.spending import Guard
+from steelyard_workflows.booking import journal
+from steelyard_workflows.booking.journal import Entry
+from steelyard_workflows.booking.metering import Booking, Charge, Work, now_us
+from steelyard_workflows.booking.process_time import ProcessTime
+from steelyard_workflows.training.spending import Guard
 
 SHOWN = (
     "epoch", "step", "train_loss", "validation_loss", "validation_accuracy", "learning_rate",

@@ -15,16 +15,17 @@ import ray.train
 import ray.train.torch
 import torch
 
-from steelyard_workflows import ending, optimizers, parallel, place, precision, recipe
+from steelyard_workflows import recipe
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.ending import Ended
-from steelyard_workflows.place import CHECKPOINT_FILE, Place, Sums
-from steelyard_workflows.sampling import Plan
-from steelyard_workflows.schedules import rate
-from steelyard_workflows.stepping import Rows, Stepper, Verdict
-from steelyard_workflows.stop import StopSign
-from steelyard_workflows.stopping import observe, should_stop
-from steelyard_workflows.validation import validate
+from steelyard_workflows.training import ending, optimizers, parallel, place, precision
+from steelyard_workflows.training.ending import Ended
+from steelyard_workflows.training.place import CHECKPOINT_FILE, Place, Sums
+from steelyard_workflows.training.sampling import Plan
+from steelyard_workflows.training.schedules import rate
+from steelyard_workflows.training.stepping import Rows, Stepper, Verdict
+from steelyard_workflows.training.stop import StopSign
+from steelyard_workflows.training.stopping import observe, should_stop
+from steelyard_workflows.training.validation import validate
 from steelyard_workflows.workflow import Workflow
 
 __all__ = ["CHECKPOINT_FILE", "train_worker"]

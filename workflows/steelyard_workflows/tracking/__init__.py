@@ -1,0 +1,1 @@
+"""What a run says to the experiment tracker, kept until the tracker has taken it."""

@@ -1,0 +1,1 @@
+"""What happens on Ray: attempts, the loop of a worker, checkpoints, limits."""
