@@ -6,7 +6,7 @@ A recipe is a Python function that returns one; a YAML file overrides a recipe
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from steelyard.domain.model_version import MODEL_NAME
 
@@ -14,6 +14,11 @@ METRIC_MODES = {"validation_accuracy": "max", "validation_loss": "min"}
 """What early stopping may watch, and which direction is better."""
 
 Name = Annotated[str, Field(pattern=rf"^{MODEL_NAME.pattern}$")]
+
+
+FromList = Strict(False)
+"""For tuples: a YAML file has lists. What is in them stays strict."""
+Bounds = Annotated[tuple[float, float], FromList]
 
 
 class Section(BaseModel):
@@ -124,6 +129,94 @@ class Limits(Section):
     energy_kwh: float | None = Field(default=None, gt=0)
 
 
+class Draw(Section):
+    """Where a sweep draws one value from: exactly one of the three.
+
+    ``choice`` takes one of the values, ``uniform`` and ``log_uniform`` a number between two
+    bounds; between whole bounds of a whole-numbered key, a whole number.
+    """
+
+    choice: Annotated[tuple[bool | int | float | str, ...], FromList] | None = Field(
+        default=None, min_length=1
+    )
+    uniform: Bounds | None = None
+    log_uniform: Bounds | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [n for n in ("choice", "uniform", "log_uniform") if getattr(self, n) is not None]
+        if len(given) != 1:
+            found = ", ".join(given) or "none"
+            raise ValueError(f"give one of choice, uniform and log_uniform, found {found}")
+        low, high = self.uniform or self.log_uniform or (1.0, 2.0)
+        if not low < high or (self.log_uniform is not None and low <= 0):
+            raise ValueError(f"the bounds of {given[0]} grow (log_uniform: above 0): {low}, {high}")
+        return self
+
+
+class Sweep(Section):
+    """Several runs with drawn values; the best by ``early_stopping.metric`` becomes the version.
+
+    ``search`` maps dotted keys (``train.learning_rate``) to where they are drawn from. ``asha``
+    ends trials early that are worse than the best 1/``reduction`` at the same epoch, none before
+    ``grace_epochs``.
+    """
+
+    search: dict[str, Draw] = Field(min_length=1)
+    trials: int = Field(default=8, ge=1, le=1000)
+    concurrent: int = Field(default=1, ge=1, le=64)
+    scheduler: Literal["asha", "none"] = "asha"
+    grace_epochs: int = Field(default=1, ge=1)
+    reduction: int = Field(default=3, ge=2, le=16)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Gates(Section):
+    """What a variant must show before it may take traffic; None asks nothing.
+
+    ``max_quality_loss`` is a share of the examples (0.005: half a point) and must hold at the
+    worse end of the paired 95 % interval. Ratios are to the parent, measured in the same run.
+    ``latency_class_ms`` bounds p95 at batch 1.
+    """
+
+    max_quality_loss: float | None = Field(default=None, ge=0, lt=1)
+    max_size_ratio: float | None = Field(default=None, gt=0)
+    max_latency_ratio: float | None = Field(default=None, gt=0)
+    max_energy_ratio: float | None = Field(default=None, gt=0)
+    latency_class_ms: float | None = Field(default=None, gt=0)
+    min_agreement: float | None = Field(default=None, ge=0, le=1)
+
+
+class Variant(Section):
+    """A variant to make of the trained version, with its gates. ``options`` are the kind's own."""
+
+    kind: str = Field(min_length=1, max_length=100)
+    options: dict[str, bool | int | float | str] = {}
+    gates: Gates = Gates()
+
+
+class EvaluationSet(Section):
+    """More held-out rows to judge the trained version on: ``module:function`` of the user's code.
+
+    The function takes the workflow and gives a ``Split``. Below ``min_accuracy`` the version is
+    registered all the same, and nothing is rolled out.
+    """
+
+    name: Name
+    rows: str = Field(pattern=r"^[\w.]+:\w+$")
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
+
+
+class Rollout(Section):
+    """The rollout to start once all gates and evaluation sets have passed.
+
+    ``version`` is ``trained``, or the kind of one of ``variants``.
+    """
+
+    preset: Literal["quick", "standard", "careful"] = "standard"
+    version: str = "trained"
+
+
 class Workflow(Section):
     """One training run, complete. ``model`` is the registered model that gets a new version.
 
@@ -141,6 +234,20 @@ class Workflow(Section):
     early_stopping: EarlyStopping = EarlyStopping()
     failure: Failure = Failure()
     limits: Limits = Limits()
+    sweep: Sweep | None = None
+    variants: Annotated[tuple[Variant, ...], FromList] = ()
+    evaluations: Annotated[tuple[EvaluationSet, ...], FromList] = ()
+    rollout: Rollout | None = None
+
+    @model_validator(mode="after")
+    def _rollout_has_its_version(self) -> Self:
+        made = {"trained", *(variant.kind for variant in self.variants)}
+        if self.rollout is not None and self.rollout.version not in made:
+            raise ValueError(
+                f"rollout.version is {self.rollout.version!r}; this workflow makes: "
+                f"{', '.join(sorted(made))}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_feeds_every_worker(self) -> Self:
