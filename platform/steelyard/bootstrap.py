@@ -13,11 +13,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.domain.errors import Unavailable
+from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from sqlalchemy import Engine
 
     from steelyard.adapters.power.board import Board, EnergyAccount
@@ -34,14 +35,21 @@ if TYPE_CHECKING:
     from steelyard.adapters.sql.rollouts import RolloutStore
     from steelyard.adapters.supervisor import Supervisor
     from steelyard.adapters.system_clock import SystemClock
+    from steelyard.domain.energy import LoadModel
+    from steelyard.domain.model_version import ModelVersion
     from steelyard.ports.power_meter import PowerMeter
     from steelyard.ports.registry import Registry
     from steelyard.services.audits import Audits
     from steelyard.services.books import Books
     from steelyard.services.budgets import Budgets
+    from steelyard.services.cards import Cards
     from steelyard.services.catalogs import Catalogs
+    from steelyard.services.choosing import Choosing
+    from steelyard.services.comparisons import Comparisons
     from steelyard.services.estimates import Estimates
     from steelyard.services.exports import Exports
+    from steelyard.services.gates import Gates
+    from steelyard.services.lineages import Lineages
     from steelyard.services.metering import Metering
     from steelyard.services.outlooks import Outlooks
     from steelyard.services.rollouts import Rollouts
@@ -98,6 +106,20 @@ def node_claim(settings: Settings, meter: "PowerMeter") -> "NodeClaim":
     return NodeClaim(places(meter.boundary, Path(settings.powercap_root)))
 
 
+def onnx_session(data: bytes) -> "InferenceSession":
+    """A model's bytes, ready to run as every replica runs them."""
+    from steelyard.adapters.onnx_session import onnx_session
+
+    return onnx_session(data)
+
+
+def hardware_profile() -> dict[str, str]:
+    """What this machine is, as far as it decides how fast a model runs."""
+    from steelyard.adapters.hardware import hardware_profile
+
+    return hardware_profile()
+
+
 def energy_source(settings: Settings) -> str:
     """One line for people: which meter works for this platform, or why none does."""
     from steelyard.adapters.power.board import meter_state
@@ -115,6 +137,37 @@ def registry(settings: Settings) -> "Registry":
     from steelyard.adapters.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(settings.registry_uri)
+
+
+def keep_evidence(settings: Settings, version: "ModelVersion") -> None:
+    """Copy a new version's evidence into the ledger, which keeps the registry honest."""
+    try:
+        Platform(settings).gates.learn(version)
+    except Unavailable as error:  # it is copied when the ledger next looks at the registry
+        log.warning("%s", error)
+
+
+def device_power(settings: Settings) -> "LoadModel | None":
+    """The declared power of the settings' device; None when none is declared."""
+    return Platform(settings).device_power
+
+
+def check_operator(settings: Settings) -> None:
+    """Refuse whoever cannot read the key that the API asks of those who write.
+
+    Raises:
+        Refused: there is no key, or this user may not read it.
+    """
+    path = settings.secret_dir / "api.token"
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise Refused(
+            f"Only an operator may do this: the key {path} cannot be read ({error.strerror}).",
+            "`steelyard up` makes it; whoever may read it is an operator.",
+        ) from error
+    if not key:
+        raise Refused(f"Only an operator may do this: the key {path} is empty.")
 
 
 def check_registry(settings: Settings) -> None:
@@ -300,7 +353,66 @@ class Platform:
         """Progressive delivery."""
         from steelyard.services.rollouts import Rollouts
 
-        return Rollouts(self.rollout_store, self.predictions, self.registry, self.clock)
+        return Rollouts(
+            self.rollout_store, self.predictions, self.registry, self.gates, self.clock
+        )  # fmt: skip
+
+    @cached_property
+    def gates(self) -> "Gates":
+        """Evidence of versions and what is asked of them, on this machine's hardware."""
+        from steelyard.adapters.sql.evidence import EvidenceStore
+        from steelyard.services.gates import Gates
+
+        store = EvidenceStore(self.engine)
+        return Gates(store, self.registry, self.clock, hardware_profile())
+
+    @cached_property
+    def comparisons(self) -> "Comparisons":
+        """Versions of a model side by side."""
+        from steelyard.services.comparisons import Comparisons
+
+        return Comparisons(
+            self.registry, self.gates, self.catalog, self.clock, hardware_profile(),
+            self.settings.price_sku,
+        )  # fmt: skip
+
+    @cached_property
+    def choosing(self) -> "Choosing":
+        """Which variant to serve, or to make."""
+        from steelyard.services.choosing import Choosing
+
+        return Choosing(
+            self.registry, self.gates, self.statements, self.reports, self.catalog, self.clock,
+            hardware_profile(), self.settings.price_sku,
+        )  # fmt: skip
+
+    @cached_property
+    def lineages(self) -> "Lineages":
+        """What descended from what."""
+        from steelyard.adapters.sql.evidence import EvidenceStore
+        from steelyard.services.lineages import Lineages
+
+        return Lineages(self.registry, self.catalog, EvidenceStore(self.engine))
+
+    @cached_property
+    def cards(self) -> "Cards":
+        """Model cards, and the pages of runs that they are published on."""
+        from steelyard.adapters.mlflow_run_pages import MlflowRunPages
+        from steelyard.adapters.sql.runs import RunStore
+        from steelyard.services.cards import Cards
+
+        pages = MlflowRunPages(self.settings.registry_uri)
+        return Cards(
+            self.registry, self.gates, self.statements, self.reports, RunStore(self.engine),
+            pages, hardware_profile(),
+        )  # fmt: skip
+
+    @cached_property
+    def device_power(self) -> "LoadModel | None":
+        """The declared power of the device that the settings name; None when none is."""
+        catalog = self.catalog  # a new one gets its rows now, and only later ones know them
+        now = self.clock.now_us()
+        return catalog.rate_book(now).load_model(self.settings.device_model, now)
 
     @cached_property
     def metering(self) -> "Metering":
@@ -426,3 +538,4 @@ class Platform:
             for version in self.registry.versions(model):
                 if (model, version.version) not in known:
                     self.catalog.record_version(version)
+                    self.gates.learn(version)

@@ -20,8 +20,11 @@ from pydantic_settings import (
 
 from steelyard.domain.errors import Fault, InvalidInput
 
-MARKS = ("STEELYARD_CONFIG", "STEELYARD_SUPERVISED")
-"""Variables that are not settings: the TOML file's path, and the supervisor's mark."""
+MARKS = (
+    "STEELYARD_CONFIG", "STEELYARD_SUPERVISED", "STEELYARD_RUN_MODEL", "STEELYARD_RUN_TEAM",
+    "STEELYARD_RUN_OWNER", "STEELYARD_RUN_FOLDER",
+)  # fmt: skip
+"""Variables that are not settings: the TOML file's path, the supervisor's mark, a script's run."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 LONGEST_SOCKET_PATH = 100
 """Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
@@ -47,6 +50,10 @@ class Settings(BaseSettings):
     )
     ray_address: str = Field(
         default="", description="Address of a Ray cluster; empty: a local Ray of our own."
+    )
+    jobs_address: str = Field(
+        default="",
+        description="Jobs API of a Ray cluster that training is submitted to; empty: train here.",
     )
     host: str = Field(default="127.0.0.1", description="Address that the public ports bind to.")
     edge_port: int = Field(default=8080, ge=1, le=65535, description="Inference requests.")

@@ -5,13 +5,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import onnxruntime
-
+from steelyard.bootstrap import onnx_session
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ModelVersion
 from steelyard_serving.open_inference import DTYPES, Array, zeros
-
-PROVIDERS = ["CPUExecutionProvider"]
 
 
 class OnnxModel:
@@ -31,7 +28,7 @@ class OnnxModel:
                 "Register the model again; do not serve changed bytes.",
             )
         _refuse_unknown_types(version)
-        self._session = onnxruntime.InferenceSession(data, _options(), providers=PROVIDERS)
+        self._session = onnx_session(data)
         self._outputs = [spec.name for spec in version.signature.outputs]
         self.warmup_ns = self._time_of_one()
         """Time of the first inference, which also allocates."""
@@ -51,16 +48,6 @@ class OnnxModel:
         started = time.perf_counter_ns()
         self.run(zeros(self.version.signature))
         return time.perf_counter_ns() - started
-
-
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    # One replica is one device of the ledger, so it computes in one thread and never spins.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
 
 
 def _refuse_unknown_types(version: ModelVersion) -> None:

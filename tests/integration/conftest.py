@@ -105,6 +105,7 @@ def _end(process: subprocess.Popen[bytes], family: list[psutil.Process]) -> None
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
     _, alive = psutil.wait_procs(family, timeout=5)
     for one in alive:
         one.kill()

@@ -1,7 +1,7 @@
 """The training side: workflows, Ray Train, evidence, compression, registration.
 
-What a recipe of your own is made of can be imported from here; each name brings its module, and
-torch where that needs it, when it is first used.
+What a recipe of your own is made of, and the two calls for a loop of your own, can be imported
+from here; each name brings its module, and torch where that needs it, when it is first used.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard_workflows.data import Dataset, Split
     from steelyard_workflows.recipe import Recipe, from_torch
+    from steelyard_workflows.user_code.plain import checkpoint, report
     from steelyard_workflows.workflow import (
         Checkpoints,
         Data,
@@ -33,7 +34,9 @@ MODULES = {
     "Split": "data",
     "Train": "workflow",
     "Workflow": "workflow",
+    "checkpoint": "user_code.plain",
     "from_torch": "recipe",
+    "report": "user_code.plain",
 }
 
 __all__ = [
@@ -48,7 +51,9 @@ __all__ = [
     "Split",
     "Train",
     "Workflow",
+    "checkpoint",
     "from_torch",
+    "report",
 ]
 
 

@@ -2,10 +2,12 @@
 
 Workers import a user's recipe from the folder that ``steelyard`` was started in. On our own Ray,
 which is this machine, Ray hands them the folder's path; to a configured cluster the folder is
-uploaded, without what Git ignores and without ``NOT_UPLOADED``.
+uploaded, without what Git ignores, ``NOT_UPLOADED`` and ``SECRETS``. In a Ray job the folder is
+there already: workers inherit it from the job.
 """
 
 import logging
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +20,15 @@ import torch
 from steelyard.cli.output import note
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.settings import Settings
-from steelyard_workflows.interrupts import deferred
+from steelyard_workflows.environment import RAY_JOB
+from steelyard_workflows.interrupts import deferred, sigterm_interrupts
 from steelyard_workflows.workflow import Scaling, Workflow
 
 ANSWER_WITHIN_S = 2.0
 NOT_UPLOADED = (".git", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", "mlruns")
 """What no worker needs of the user's folder, and what would make its upload large."""
+SECRETS = (".env", ".env.*", "*.pem", "*.key", ".netrc", ".pypirc", ".ssh", ".aws", "auth_token")
+"""What may hold a secret: everybody on the cluster could read it."""
 
 
 @contextmanager
@@ -52,7 +57,8 @@ def connected(settings: Settings, workflow: Workflow) -> Iterator[None]:
             _require(scaling, _local(settings))
             _start(settings)
         _tell_of_waiting(scaling)
-        yield
+        with sigterm_interrupts():  # here: Ray sets a handler of its own when it connects
+            yield
     finally:
         with deferred():
             ray.shutdown()
@@ -92,9 +98,9 @@ def _address(settings: Settings) -> str | None:
 
 def _runtime_env(settings: Settings, workflow: Workflow) -> dict[str, Any] | None:
     """The upload of the user's folder: for a recipe of the user's own on a configured cluster."""
-    if not settings.ray_address or ":" not in workflow.recipe:
+    if not settings.ray_address or ":" not in workflow.recipe or RAY_JOB in os.environ:
         return None
-    return {"working_dir": str(Path.cwd()), "excludes": list(NOT_UPLOADED)}
+    return {"working_dir": str(Path.cwd()), "excludes": [*NOT_UPLOADED, *SECRETS]}
 
 
 def _join(address: str, runtime_env: dict[str, Any] | None) -> None:

@@ -1,124 +1,142 @@
 """``steelyard compress``: a variant of a version, measured beside it, its own cost booked."""
 
-import tempfile
-from dataclasses import dataclass
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap import device_power
 from steelyard.cli.output import note
-from steelyard.domain.compute import inherited
-from steelyard.domain.errors import Fault, InvalidInput, Refused
-from steelyard.domain.model_version import (
-    Evidence,
-    ModelVersion,
-    VersionRef,
-    parse_ref,
-)
+from steelyard.domain.evidence import Evidence
+from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows import data, recipe
-from steelyard_workflows.booking.metering import Stopwatch, charge_for, stopwatch
-from steelyard_workflows.data import Dataset
+from steelyard_workflows.booking.metering import Stopwatch, charge_for, now_us, stopwatch
+from steelyard_workflows.compression import bf16_evidence, making
+from steelyard_workflows.compression.claim import check_parent, claimed, no_room, registered
+from steelyard_workflows.compression.making import Product
+from steelyard_workflows.compression.order import Order, ordered
 from steelyard_workflows.evaluation.evidence import measure
-from steelyard_workflows.export import Artifact, artifact
 from steelyard_workflows.register import Entry, register
-from steelyard_workflows.tracking.run import tracked, workflow_of
-from steelyard_workflows.tracking.run_page import set_tags
-from steelyard_workflows.variants import Kind, kind_named
+from steelyard_workflows.tracking.run import tracked
+from steelyard_workflows.tracking.run_page import file_for, log_artifact, log_metrics, set_tags
+from steelyard_workflows.variants.kind import Value
 
-CALIBRATION_ROWS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The version that is made smaller, with its verified file and its data."""
-
-    version: ModelVersion
-    path: Path
-    dataset: Dataset
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def compress(reference: str, kind_name: str, settings: Settings) -> ModelVersion:
+def compress(
+    reference: str, kind: str, settings: Settings, options: Mapping[str, Value] | None = None
+) -> ModelVersion:  # fmt: skip
     """Make, measure and register a variant of ``MODEL/VERSION``.
 
+    One that was made by the same recipe before is the answer, and nothing is made.
+
     Raises:
-        InvalidInput: no such kind of variant, or the reference names no single version.
+        InvalidInput: no such kind of variant or option, or the reference names no single version.
         NotFound: the parent does not exist.
+        Conflict: another process is making the same.
         Refused: the parent's bytes were changed, it is a variant itself, its training is not
-            known, or the step did not make it smaller.
+            known, or the kind does not suit it.
+        Unavailable: the disk is full.
         KeyboardInterrupt: Ctrl-C; the attempt is booked as cancelled, nothing is registered.
     """
-    kind = kind_named(kind_name)
-    version = _parent(parse_ref(reference), reference, settings)
-    workflow = workflow_of(settings, version)
-    path = registry(settings).fetch(version, settings.cache_dir)
-    parent = Parent(version, path, data.load(recipe.of(workflow).data, workflow))
-    tags = {"steelyard.kind": "compress", "steelyard.variant": kind.name,
-            "steelyard.parent": version.name, "mlflow.parentRunId": version.run_id}  # fmt: skip
-    with tracked(settings, workflow, f"compress-{kind.name}", tags) as run_id:
-        note(f"Run {run_id}: {version.name} to {kind.name}")
+    order = ordered(reference, kind, options or {}, settings)
+    with claimed(order, settings) as folder:
+        found = registered(order, settings)
+        if found is not None:
+            note(f"{found.name} was made by the same recipe; nothing is made again.")
+            return found
+        return _carried_out(order, folder, settings)
+
+
+def _carried_out(order: Order, folder: Path, settings: Settings) -> ModelVersion:
+    version, workflow = order.source.version, order.source.workflow
+    tags = {"steelyard.kind": "compress", "steelyard.variant": order.kind,
+            "steelyard.parent": version.name, "mlflow.parentRunId": version.run_id,
+            "steelyard.recipe_sha256": order.sha256}  # fmt: skip
+    with tracked(settings, workflow, f"compress-{order.kind}", tags) as run_id:
+        note(f"Run {run_id}: {version.name} to {order.kind}")
+        _keep_recipe(order, run_id, settings)
         charge = charge_for(settings, run_id, version.model, 1, workflow.team)
         with (
-            tempfile.TemporaryDirectory() as scratch,
+            _disk_of(order),
             stopwatch(settings, charge, f"compress/{run_id}", is_attempt=True) as watch,
         ):
-            made = _make(kind, parent, Path(scratch), watch)
-            evidence = _evaluate(made, parent, watch)
-            variant = register(settings, made, _entry(kind, parent, run_id, evidence))
+            product = making.make(order, folder, watch)
+            evidence = _evaluated(product, order, settings, watch)
+            _show(product, evidence, run_id, settings)
+            check_parent(order, settings)
+            variant = register(settings, product.artifact, _entry(order, product, run_id, evidence))
             set_tags(settings, run_id, {"steelyard.version": variant.name})
             return variant
 
 
-def _parent(ref: VersionRef, reference: str, settings: Settings) -> ModelVersion:
-    models = registry(settings)
-    number = ref.version
-    if ref.alias is not None:
-        number = models.aliases(ref.model).get(ref.alias)
-    if number is None:
-        fault = Fault("model", f"{reference!r} names no single version")
-        raise InvalidInput(str(fault), (fault,), f"Write {ref.model}/1, for example.")
-    version = models.version(ref.model, number)
-    if version.variant != "fp32":
-        raise Refused(
-            f"{version.name} is a variant itself ({version.variant}).",
-            f"Compress its parent, {version.model}/{version.parent}.",
-        )
-    return version
+@contextmanager
+def _disk_of(order: Order) -> Iterator[None]:
+    """A full disk ends the attempt with a message that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise no_room(error, order) from error
 
 
-def _make(kind: Kind, parent: Parent, into: Path, watch: Stopwatch) -> Artifact:
-    inputs = parent.dataset.train.inputs
-    # From everywhere: a source may be sorted by what its rows are.
-    rows = inputs[:: max(1, len(inputs) // CALIBRATION_ROWS)][:CALIBRATION_ROWS]
-    with watch.measure("compress") as work:
-        made = artifact(kind.make(parent.path, rows, into))
-        work.count(len(rows), parent.version.flops)
-    before = parent.version.size_bytes
-    note(f"  {made.size_bytes:,} bytes, {made.size_bytes / before:.2f} of {before:,}")
-    return made
+def _keep_recipe(order: Order, run_id: str, settings: Settings) -> None:
+    file = file_for(settings, run_id, "recipe.json")
+    file.write_text(order.text, encoding="utf-8")
+    log_artifact(settings, run_id, file)
 
 
-def _evaluate(made: Artifact, parent: Parent, watch: Stopwatch) -> Evidence:
+def _evaluated(
+    product: Product, order: Order, settings: Settings, watch: Stopwatch
+) -> Evidence:  # fmt: skip
+    source, split = order.source, order.source.dataset.test
     with watch.measure("evaluate") as work:
-        measured = measure(made.path, parent.dataset.test, parent.path)
-        work.count(measured.inferences, parent.version.flops)
-        work.datatype = None  # half of it in the parent's, half in the variant's
-    evidence = measured.evidence
+        if product.artifact.path.suffix == ".onnx":
+            measured = measure(product.artifact.path, split, source.path, device_power(settings))
+        else:
+            measured = bf16_evidence.measure(product.source, split, source.path)
+        before, own = source.flops, product.flops
+        work.items = measured.inferences
+        if before and own and before.forward is not None and own.forward is not None:
+            # Half of it in the parent, half in the variant: hence no datatype either.
+            work.flop = measured.inferences * (before.forward + own.forward) // 2
+    return measured.evidence
+
+
+def _show(product: Product, evidence: Evidence, run_id: str, settings: Settings) -> None:
+    """Figures, remarks and files on the page of the variant's run, and for whoever waits."""
+    before, own = evidence.parent_latency_ms_p50, evidence.latency_ms_p50
     note(
         f"  accuracy {evidence.accuracy:.4f} (parent {evidence.parent_accuracy:.4f}), "
-        f"p50 {evidence.latency_ms_p50} ms (parent {evidence.parent_latency_ms_p50} ms)"
+        f"p50 {own} ms (parent {before} ms)"
     )
-    return evidence
+    for name, value in product.figures.items():
+        note(f"  {name} {value:,.4f}" if value < 2 else f"  {name} {value:,.0f}")
+    here = f"measured here: {own / before:.2f} of the parent's time" if before else ""
+    for warning in product.warnings:
+        note(f"  warning: {warning}; {here}, agreement {evidence.agreement:.4f}")
+    for remark in product.said:
+        note(f"  {remark}")
+    log_metrics(settings, run_id, product.figures, 0, now_us())
+    said = {"steelyard.remarks": product.said, "steelyard.warnings": product.warnings}
+    set_tags(settings, run_id, {k: json.dumps(v) for k, v in said.items() if v})
+    for file in product.files:
+        log_artifact(settings, run_id, file.replace(file_for(settings, run_id, file.name)))
 
 
-def _entry(kind: Kind, parent: Parent, run_id: str, evidence: Evidence) -> Entry:
-    version, flops = parent.version, parent.version.flops
+def _entry(order: Order, product: Product, run_id: str, evidence: Evidence) -> Entry:
+    version = order.source.version
     return Entry(
         model=version.model,
         run_id=run_id,
-        variant=kind.name,
-        relation=kind.relation,
-        flops=inherited(flops, kind.flops_method, kind.datatype) if flops else None,
+        variant=order.kind,
+        relation=order.steps[0].kind.relation,
+        flops=product.flops,
         evidence=evidence,
-        parameters=version.parameters,
+        parameters=product.parameters,
         parent=version.version,
+        recipe_sha256=order.sha256,
     )

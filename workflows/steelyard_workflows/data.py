@@ -109,6 +109,11 @@ def check(dataset: Dataset, name: str = "data") -> None:
         raise InvalidInput(f"The {name} cannot be learned from.", tuple(faults))
 
 
+def faults_of(name: str, split: Split, like: Split) -> list[Fault]:
+    """What makes rows useless beside those that are learned from; empty when nothing does."""
+    return list(_faults(name, split)) or list(_unlike(name, split, like))
+
+
 def _faults(part: str, split: Split) -> Iterator[Fault]:
     arrays = {name: getattr(split, name) for name in ("inputs", "labels", "rows")}
     strange = {n: type(a).__name__ for n, a in arrays.items() if not isinstance(a, np.ndarray)}
@@ -159,17 +164,20 @@ def _named(rows: NDArray[np.int64]) -> str:
 
 
 def _differences(dataset: Dataset) -> Iterator[Fault]:
-    """What validation or test rows are, that training rows are not."""
-    first = dataset.train
     for part, split in dataset.splits.items():
-        for name in ("inputs", "labels"):
-            own, wanted = getattr(split, name), getattr(first, name)
-            if (own.dtype, own.shape[1:]) != (wanted.dtype, wanted.shape[1:]):
-                yield Fault(
-                    f"{part}.{name}",
-                    f"are {own.dtype}{list(own.shape[1:])}, "
-                    f"those of train {wanted.dtype}{list(wanted.shape[1:])}",
-                )
+        yield from _unlike(part, split, dataset.train)
+
+
+def _unlike(part: str, split: Split, train: Split) -> Iterator[Fault]:
+    """What these rows are, that training rows are not."""
+    for name in ("inputs", "labels"):
+        own, wanted = getattr(split, name), getattr(train, name)
+        if (own.dtype, own.shape[1:]) != (wanted.dtype, wanted.shape[1:]):
+            yield Fault(
+                f"{part}.{name}",
+                f"are {own.dtype}{list(own.shape[1:])}, "
+                f"those of train {wanted.dtype}{list(wanted.shape[1:])}",
+            )
 
 
 def _digest(*arrays: NDArray[Any]) -> str:

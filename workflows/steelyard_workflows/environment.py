@@ -21,16 +21,25 @@ VARIABLES = {
     "OMP_NUM_THREADS": "1",
 }
 
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""The variable that Ray sets for the command of a job."""
+
+
+def set_variables() -> None:
+    """Set what the libraries read; nothing is written."""
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
+
 
 def prepare(settings: Settings) -> None:
     """Set the variables, and the token that the platform's Ray asks for.
 
     The token file belongs to the home's private secrets; without the platform it is made here,
-    so that a local Ray is closed to other users of the machine as well.
+    so that a local Ray is closed to other users of the machine as well. A Ray job has its
+    cluster's token, or none.
     """
-    for name, value in VARIABLES.items():
-        os.environ.setdefault(name, value)
-    if "RAY_AUTH_MODE" in os.environ:
+    set_variables()
+    if "RAY_AUTH_MODE" in os.environ or RAY_JOB in os.environ:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token(settings))

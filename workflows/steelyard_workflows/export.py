@@ -1,6 +1,7 @@
 """From a torch network to one ONNX file that needs neither torch nor our code, checked."""
 
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,6 +29,8 @@ TOLERANCE = 1e-4
 
 Measured: about 1e-6.
 """
+
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 DATATYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "FP32",
@@ -58,11 +61,15 @@ def export(network: nn.Module, rows: NDArray[Any], into: Path) -> Artifact:
     ``rows`` are inputs to compare the file with the network on; none of them is stored.
 
     Raises:
-        Refused: the file computes something else than the network, or has another opset.
+        Refused: an operation has no ONNX form, the file computes something else than the
+            network, or it has another opset.
     """
     network.eval()
     path = into / "model.onnx"
-    onnx.save_model(_trace(network, rows), path)
+    try:
+        onnx.save_model(_trace(network, rows), path)
+    except torch.onnx.OnnxExporterError as error:
+        raise Refused(_unexportable(error), "Write the network without it.") from error
     _check_opset(path)
     _check_numbers(path, network, rows)
     return artifact(path)
@@ -87,7 +94,30 @@ def _trace(network: nn.Module, rows: NDArray[Any]) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    return _without_places(program.model_proto)
+
+
+def _unexportable(error: BaseException) -> str:
+    """Which operation has no ONNX form, or what else stood in the way."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    named = re.search(r"op='([^']+)'", str(first))
+    if named:
+        return f"The network cannot be exported: {named[1]} has no ONNX form."
+    return f"The network cannot be exported: {str(first).splitlines()[0]}"
+
+
+def _without_places(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the exporter's notes of which line of which file an operation came from.
+
+    They would make the bytes depend on the folder that the code is in.
+    """
+    for node in model.graph.node:
+        kept = [one for one in node.metadata_props if one.key != STACK_TRACE]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    return model
 
 
 def artifact(path: Path) -> Artifact:

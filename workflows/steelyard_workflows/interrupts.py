@@ -1,4 +1,4 @@
-"""Ctrl-C at the right moment: not in the middle of a step that must be whole."""
+"""Ctrl-C at the right moment: not in the middle of a step that must be whole; SIGTERM like it."""
 
 import signal
 import threading
@@ -38,3 +38,22 @@ def restored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: who stops a job means to have its cost booked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        # What a Ray worker starts, as a job's command is, inherits a mask that holds SIGINT back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

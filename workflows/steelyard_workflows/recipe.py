@@ -5,7 +5,6 @@ function without parameters that returns a ``Recipe``; a workflow names it ``mod
 """
 
 import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard_workflows.data import Dataset, Split
+from steelyard_workflows.own_code import imported
 from steelyard_workflows.workflow import Workflow
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -64,14 +64,12 @@ def named(name: str, folder: Path | None = None) -> Recipe:
     if not (colon and module and function):
         known = ", ".join(sorted(built_in))
         raise _unusable(f"{name!r} is unknown; one of: {known}; or module:function of your own")
-    place = str(folder or Path.cwd())
-    if place not in sys.path:
-        sys.path.insert(0, place)
+    folder = folder or Path.cwd()
     try:
-        made = getattr(importlib.import_module(module), function)()
+        made = imported(name, folder)()
     except Exception as error:  # whatever the user's code raises is the user's to see
         raise _unusable(
-            f"{name!r} does not load from {place}: {type(error).__name__}: {error}"
+            f"{name!r} does not load from {folder}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(made, Recipe):
         raise _unusable(f"{name!r} returns {type(made).__name__}, not a steelyard_workflows Recipe")

@@ -1,5 +1,6 @@
 """Into the registry: the file is logged under its run, then one write makes it a version."""
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,11 +19,11 @@ from mlflow.types import Schema
 from mlflow.types import TensorSpec as MlflowTensor
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap import keep_evidence, registry
 from steelyard.domain.errors import Refused
+from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_version import (
     Candidate,
-    Evidence,
     FlopsProfile,
     ModelVersion,
     Relation,
@@ -46,30 +47,56 @@ class Entry:
     variant: str
     relation: Relation
     flops: FlopsProfile | None
-    evidence: Evidence
+    evidence: Evidence | None
     parameters: int | None = None
     parent: int | None = None
+    recipe_sha256: str | None = None
 
 
 def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersion:
     """Log the file in the active run and register it.
 
     Raises:
-        Refused: the registry's copy is not the file that was measured.
+        Refused: the evidence is of another file, or the registry's copy is.
     """
+    measured = entry.evidence.artifact_sha256 if entry.evidence else None
+    if measured not in (None, artifact.sha256):
+        raise Refused(
+            f"Measured was a file with SHA-256 {measured}, to be registered is {artifact.sha256}; "
+            "nothing was registered."
+        )
     source, name = _log(artifact, entry)
     candidate = Candidate(
         model=entry.model, run_id=entry.run_id, source=source, artifact=name,
         sha256=artifact.sha256, size_bytes=artifact.size_bytes, variant=entry.variant,
         relation=entry.relation, signature=artifact.signature, parent=entry.parent,
         parameters=entry.parameters, flops=entry.flops, evidence=entry.evidence,
+        recipe_sha256=entry.recipe_sha256,
     )  # fmt: skip
     with deferred():
-        return registry(settings).register(candidate)
+        version = registry(settings).register(candidate)
+        keep_evidence(settings, version)
+        return version
 
 
 def _log(artifact: Artifact, entry: Entry) -> tuple[str, str]:
     """The logged model's URI and its file's name inside, checked byte by byte."""
+    log = _log_onnx if artifact.path.suffix == ".onnx" else _log_raw
+    model_id, uri, name = log(artifact, entry)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = MlflowClient().get_logged_model(model_id).artifact_location
+        copy = download_artifacts(f"{folder}/{name}", dst_path=scratch)
+        found = sha256(Path(copy).read_bytes()).hexdigest()
+    if found != artifact.sha256:
+        raise Refused(
+            f"The registry stored {name} with SHA-256 {found[:12]}…, measured was "
+            f"{artifact.sha256[:12]}…; nothing was registered."
+        )
+    return uri, name
+
+
+def _log_onnx(artifact: Artifact, entry: Entry) -> tuple[str, str, str]:
+    """As a model that MLflow can load: its id, its URI, its file's name."""
     info = mlflow.onnx.log_model(
         onnx.load(artifact.path),
         name=entry.model,
@@ -80,17 +107,18 @@ def _log(artifact: Artifact, entry: Entry) -> tuple[str, str]:
         save_as_external_data=False,
         onnx_session_options={"intra_op_num_threads": 1, "inter_op_num_threads": 1},
     )
-    name = str(info.flavors["onnx"]["data"])
+    return info.model_id, info.model_uri, str(info.flavors["onnx"]["data"])
+
+
+def _log_raw(artifact: Artifact, entry: Entry) -> tuple[str, str, str]:
+    """As plain bytes, for files that no replica serves: nothing in MLflow runs code for them."""
+    made = mlflow.initialize_logged_model(name=entry.model, source_run_id=entry.run_id)
+    client = MlflowClient()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = MlflowClient().get_logged_model(info.model_id).artifact_location
-        copy = download_artifacts(f"{folder}/{name}", dst_path=scratch)
-        found = sha256(Path(copy).read_bytes()).hexdigest()
-    if found != artifact.sha256:
-        raise Refused(
-            f"The registry stored {name} with SHA-256 {found[:12]}…, measured was "
-            f"{artifact.sha256[:12]}…; nothing was registered."
-        )
-    return info.model_uri, name
+        shutil.copyfile(artifact.path, Path(scratch) / artifact.path.name)
+        client.log_model_artifacts(made.model_id, scratch)
+    client.finalize_logged_model(made.model_id, "READY")
+    return made.model_id, f"models:/{made.model_id}", artifact.path.name
 
 
 def _example(signature: Signature) -> dict[str, NDArray[Any]]:

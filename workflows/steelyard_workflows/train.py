@@ -8,6 +8,7 @@ from steelyard_workflows.cluster import connected
 from steelyard_workflows.estimates.forecast import announced
 from steelyard_workflows.loading import loaded
 from steelyard_workflows.publish import publish
+from steelyard_workflows.sweeps.run import sweep
 from steelyard_workflows.tracking import run_report
 from steelyard_workflows.tracking.run import tracked, wait_until_sent
 from steelyard_workflows.training.fit import Loop, fit
@@ -20,6 +21,7 @@ def run(
 ) -> ModelVersion:  # fmt: skip
     """Train, export, evaluate, register. Progress goes to stderr.
 
+    A workflow with a sweep trains several times, and registers the best.
     ``loop`` is what each worker runs. ``estimated``: say before what the run will take, and keep
     it as a tag of the run.
 
@@ -31,9 +33,12 @@ def run(
         SteelyardError: training failed more often than ``failure.max_retries`` allows.
         KeyboardInterrupt: Ctrl-C; the attempt is booked as cancelled, nothing is registered.
     """
+    if workflow.sweep is not None:
+        return sweep(workflow, settings, loop, estimated=estimated)
     made = loaded(workflow)
     network, dataset, profile = made.network, made.dataset, made.profile
     checks.check(workflow, network, settings)
+    checks.check_afterwards(workflow, made)
     tags = {"steelyard.kind": "train", **(announced(made, workflow, settings) if estimated else {})}
     with (
         connected(settings, workflow),

@@ -9,16 +9,21 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from steelyard.domain.model_version import MODEL_NAME
+from steelyard.domain.presets import PresetName
 
 METRIC_MODES = {"validation_accuracy": "max", "validation_loss": "min"}
 """What early stopping may watch, and which direction is better."""
+
+TRAINED = "trained"
+"""The version that training itself makes, in contrast to its variants."""
 
 Name = Annotated[str, Field(pattern=rf"^{MODEL_NAME.pattern}$")]
 
 
 FromList = Strict(False)
 """For tuples: a YAML file has lists. What is in them stays strict."""
-Bounds = Annotated[tuple[float, float], FromList]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Bounds = Annotated[tuple[Finite, Finite], FromList]
 
 
 class Section(BaseModel):
@@ -179,7 +184,7 @@ class Gates(Section):
     ``latency_class_ms`` bounds p95 at batch 1.
     """
 
-    max_quality_loss: float | None = Field(default=None, ge=0, lt=1)
+    max_quality_loss: float | None = Field(default=None, ge=0, le=0.5)
     max_size_ratio: float | None = Field(default=None, gt=0)
     max_latency_ratio: float | None = Field(default=None, gt=0)
     max_energy_ratio: float | None = Field(default=None, gt=0)
@@ -196,10 +201,11 @@ class Variant(Section):
 
 
 class EvaluationSet(Section):
-    """More held-out rows to judge the trained version on: ``module:function`` of the user's code.
+    """More held-out rows to judge every version on: ``module:function`` of the user's code.
 
-    The function takes the workflow and gives a ``Split``. Below ``min_accuracy`` the version is
-    registered all the same, and nothing is rolled out.
+    The function takes the workflow and gives a ``Split``, none of whose rows was trained or
+    chosen by. Below ``min_accuracy`` a version is registered all the same, and nothing is rolled
+    out.
     """
 
     name: Name
@@ -210,11 +216,13 @@ class EvaluationSet(Section):
 class Rollout(Section):
     """The rollout to start once all gates and evaluation sets have passed.
 
-    ``version`` is ``trained``, or the kind of one of ``variants``.
+    ``version`` is ``trained``, or the kind of one of ``variants``. ``label_tolerance`` is the
+    share of wrong answers, as a multiple of stable's, that is borne; None: what the preset says.
     """
 
-    preset: Literal["quick", "standard", "careful"] = "standard"
-    version: str = "trained"
+    preset: PresetName = "standard"
+    version: str = TRAINED
+    label_tolerance: float | None = Field(default=None, ge=1)
 
 
 class Workflow(Section):
@@ -240,8 +248,19 @@ class Workflow(Section):
     rollout: Rollout | None = None
 
     @model_validator(mode="after")
+    def _each_is_named_once(self) -> Self:
+        for key, names in (
+            ("variants.kind", [variant.kind for variant in self.variants]),
+            ("evaluations.name", [one.name for one in self.evaluations]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{key} {', '.join(twice)} is given twice")
+        return self
+
+    @model_validator(mode="after")
     def _rollout_has_its_version(self) -> Self:
-        made = {"trained", *(variant.kind for variant in self.variants)}
+        made = {TRAINED, *(variant.kind for variant in self.variants)}
         if self.rollout is not None and self.rollout.version not in made:
             raise ValueError(
                 f"rollout.version is {self.rollout.version!r}; this workflow makes: "

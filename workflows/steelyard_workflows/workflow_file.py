@@ -122,8 +122,17 @@ def _walk(node: yaml.MappingNode, prefix: str, lines: Lines) -> Iterator[Fault]:
             yield Fault(place, f"is given twice, first on line {lines[place]}", line)
             continue
         lines[place] = line
-        if isinstance(value_node, yaml.MappingNode):
-            yield from _walk(value_node, f"{place}.", lines)
+        yield from _below(value_node, place, lines)
+
+
+def _below(node: yaml.Node, place: str, lines: Lines) -> Iterator[Fault]:
+    """The places inside a value; those of a list are counted from 0, as pydantic does."""
+    if isinstance(node, yaml.MappingNode):
+        yield from _walk(node, f"{place}.", lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            lines[f"{place}.{number}"] = item.start_mark.line + 1
+            yield from _below(item, f"{place}.{number}", lines)
 
 
 def _recipe(name: object, lines: Lines) -> tuple[Workflow | None, Fault | None]:

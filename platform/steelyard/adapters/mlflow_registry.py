@@ -16,9 +16,9 @@ from typing import Any
 
 from steelyard.adapters.mlflow_answers import unavailable
 from steelyard.domain.errors import NotFound, Refused
+from steelyard.domain.evidence import Evidence, document, evidence_digest, read
 from steelyard.domain.model_version import (
     Candidate,
-    Evidence,
     FlopsProfile,
     ModelVersion,
     Signature,
@@ -135,7 +135,7 @@ class MlflowRegistry:
         Raises:
             Refused: the bytes are not those that were registered, or are no plain file.
         """
-        target = cache / version.sha256 / "model.onnx"
+        target = cache / version.sha256 / f"model{Path(version.artifact).suffix}"
         if target.exists() and _sha256(target) == version.sha256:
             return target
         with tempfile.TemporaryDirectory() as scratch:
@@ -201,19 +201,38 @@ def _tags(candidate: Candidate) -> dict[str, str]:
         "size_bytes": candidate.size_bytes,
         "variant": candidate.variant,
         "relation": candidate.relation,
-        "parent": candidate.parent,
+        "parent_version": candidate.parent,
         "parameters": candidate.parameters,
+        "recipe_sha256": candidate.recipe_sha256,
         "signature": json.dumps(asdict(candidate.signature)),
         "flops": json.dumps(asdict(candidate.flops)) if candidate.flops else None,
-        "evidence": json.dumps(asdict(candidate.evidence)) if candidate.evidence else None,
+        **_evidence_tags(candidate.evidence),
     }
     return {PREFIX + key: str(value) for key, value in tags.items() if value is not None}
 
 
+def _evidence_tags(evidence: Evidence | None) -> dict[str, str]:
+    if evidence is None:
+        return {}
+    return {
+        "evidence": json.dumps(document(evidence), sort_keys=True),
+        "evidence_sha256": evidence_digest(evidence),
+    }
+
+
+def _evidence(text: str | None) -> Evidence | None:
+    """The record of a tag; one that nobody can read is none, and is told from the ledger's."""
+    try:
+        return read(json.loads(text)) if text else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
     tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
-    flops, evidence = tags.get("flops"), tags.get("evidence")
+    flops = tags.get("flops")
     signature = json.loads(tags["signature"])
+    parent = tags.get("parent_version", tags.get("parent"))  # its older name
     return ModelVersion(
         model=found.name,
         version=int(found.version),
@@ -226,11 +245,12 @@ def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
         relation=tags["relation"],  # type: ignore[arg-type]  # written by _tags from a Candidate
         signature=Signature(_specs(signature["inputs"]), _specs(signature["outputs"])),
         created_us=int(found.creation_timestamp) * 1_000,
-        parent=int(tags["parent"]) if "parent" in tags else None,
+        parent=int(parent) if parent is not None else None,
         parameters=int(tags["parameters"]) if "parameters" in tags else None,
         flops=_flops(json.loads(flops)) if flops else None,
-        evidence=Evidence(**json.loads(evidence)) if evidence else None,
+        evidence=_evidence(tags.get("evidence")),
         aliases=aliases,
+        recipe_sha256=tags.get("recipe_sha256"),
     )
 
 

@@ -1,6 +1,6 @@
 """What the pages show, as frozen values: the same ones become HTML, JSON and CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,6 +18,7 @@ from steelyard.domain.span import Span, span_of, today
 from steelyard.services.accounts import Brief, ModelStatement, VersionStatement
 from steelyard.services.audits import Trace
 from steelyard.services.budgets import BudgetLine
+from steelyard.services.gates import Standing
 from steelyard.services.outlooks import ForecastLine, Measure, Scope
 from steelyard.services.rollouts import CHAMPION
 
@@ -43,7 +44,8 @@ class VersionView:
 
     ``per_1000_direct_nano`` is direct use, ``per_1000_nano`` includes the time its replicas
     waited. ``account`` is None for a version that the ledger does not know yet, ``registered``
-    for one that the registry does not show.
+    and ``evidence`` for one that the registry does not show. ``evidence`` is the record that
+    counts, which may be newer than the one in ``registered``, and whether it holds here.
     """
 
     version: int | None
@@ -52,6 +54,7 @@ class VersionView:
     registered: ModelVersion | None
     per_1000_direct_nano: int | None
     per_1000_nano: int | None
+    evidence: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ class Views:
         statement = self._platform.statements.model(model, span)
         registered = self._evidence.versions(model)
         rollout = self.rollout(model)
-        versions = version_views(statement, registered or (), rollout.stable)
+        standings = {v.version: self._platform.gates.standing(v) for v in registered or ()}
+        versions = version_views(statement, registered or (), rollout.stable, standings)
         forecast, budgets = self._ahead(statement)
         return ModelView(statement, versions, registered is not None, rollout, forecast, budgets)
 
@@ -187,8 +191,9 @@ def per_1000(cost_nano: int | None, requests: int) -> int | None:
 
 
 def version_views(
-    statement: ModelStatement, registered: Sequence[ModelVersion], stable: int | None
-) -> tuple[VersionView, ...]:
+    statement: ModelStatement, registered: Sequence[ModelVersion], stable: int | None,
+    standings: Mapping[int, Standing],
+) -> tuple[VersionView, ...]:  # fmt: skip
     """Every version that the ledger or the registry knows; runs without a version come last."""
     accounts = {v.version: v for v in statement.versions}
     known = {v.version: v for v in registered}
@@ -204,6 +209,7 @@ def version_views(
                 number, number is not None and number == stable, account,
                 known.get(number) if number is not None else None,
                 per_1000(direct, requests), per_1000(full, requests),
+                standings.get(number) if number is not None else None,
             )
         )  # fmt: skip
     return tuple(views)

@@ -5,14 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from steelyard.cli.output import emit, stdout, table
+from steelyard.cli import card, choosing, gates, lineage
+from steelyard.cli.output import emit, note, stdout, table
 from steelyard.domain import figures
 from steelyard.domain.errors import NotFound
 from steelyard.domain.model_version import ModelVersion, parse_ref
 from steelyard.services import words
+from steelyard.services.gates import Standing
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="Registered models and versions.", no_args_is_help=True)
+gates.add_commands(app)
+choosing.add_commands(app)
+lineage.add_commands(app)
+card.add_commands(app)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -57,13 +63,18 @@ def show_model(
     )
     statement = platform.statements.model(ref.model)
     costs = {v.version: v for v in statement.versions}
+    standings = {v.version: platform.gates.standing(v) for v in versions}
     document = {"model": ref.model, "aliases": aliases, "versions": [
-        {**asdict(v), "account": asdict(costs[v.version]) if v.version in costs else None}
+        {**_version(v, standings[v.version]),
+         "account": asdict(costs[v.version]) if v.version in costs else None}
         for v in versions
     ]}  # fmt: skip
 
     def show() -> None:
-        stdout.print(_evidence_table(ref.model, versions, aliases))
+        stdout.print(_evidence_table(ref.model, versions, standings, aliases))
+        for v in versions:
+            for why in standings[v.version].why:
+                note(f"{v.name}: {why}")
         columns = (
             "Version",
             "Cost to make",
@@ -85,23 +96,44 @@ def show_model(
                 words.pay_back(account.pay_back if account else None),
             ))  # fmt: skip
         stdout.print(table("Account", columns, rows))
+        for v in versions:
+            account = costs.get(v.version)
+            for line in words.pay_backs(account) if account else ():
+                stdout.print(f"{v.name} pays back in {line}", markup=False)
 
     emit(document, as_json, show)
 
 
-def _evidence_table(model: str, versions: list[ModelVersion], aliases: dict[str, int]) -> Any:
+def _version(version: ModelVersion, standing: Standing) -> dict[str, Any]:
+    """A version with the evidence that counts, which may be newer than the registry's."""
+    record = standing.record
+    return {
+        **asdict(version),
+        "evidence": asdict(record.evidence) if record else None,
+        "evidence_sha256": record.sha256 if record else None,
+        "evidence_recorded_us": record.recorded_us if record else None,
+        "evidence_state": standing.state,
+        "evidence_why": standing.why,
+    }
+
+
+def _evidence_table(
+    model: str, versions: list[ModelVersion], standings: dict[int, Standing],
+    aliases: dict[str, int],
+) -> Any:  # fmt: skip
     named = {number: alias for alias, number in aliases.items()}
     columns = ("Version", "alias", "variant", "Parent", "Size", "p50", "p95", "Accuracy",
-               "Agreement", "FLOPs", "run")  # fmt: skip
+               "Agreement", "FLOPs", "evidence", "run")  # fmt: skip
     rows = []
     for v in versions:
-        e = v.evidence
+        standing = standings[v.version]
+        e = standing.record.evidence if standing.record else None
         rows.append((
             v.version, named.get(v.version), v.variant, v.parent, figures.size(v.size_bytes),
             figures.milliseconds(e.latency_ms_p50) if e else None,
             figures.milliseconds(e.latency_ms_p95) if e else None,
             f"{e.accuracy:.4f} (n={e.examples})" if e else None,
             f"{e.agreement:.4f}" if e and e.agreement is not None else None,
-            figures.flops(v.flops.forward if v.flops else None), v.run_id[:8],
+            figures.flops(v.flops.forward if v.flops else None), standing.state, v.run_id[:8],
         ))  # fmt: skip
     return table(model, columns, rows)

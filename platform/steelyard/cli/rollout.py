@@ -1,6 +1,8 @@
 """``steelyard rollout``: gradual delivery of a version."""
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,44 +12,70 @@ from rich.table import Table
 
 from steelyard.bootstrap import Platform
 from steelyard.cli.output import emit, note, stderr, stdout, table
-from steelyard.cli.serving import actor, version_of
+from steelyard.cli.serving import Override, actor, may_override, version_of
 from steelyard.cli.waiting import follow, require_up
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.model_version import parse_ref
+from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted
 from steelyard.domain.rollout import Rollout
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="Roll a version out gradually.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL")]
+PRESETS_OWN = "the preset's"
 
 
 @app.command("start")
 def start(
     model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")],
-    steps: Annotated[str, typer.Option(help="Weights in percent, growing to 100.")]
-    = "1,5,10,25,50,100",
-    bake: Annotated[float, typer.Option(min=0, help="Seconds a step lasts at least.")] = 600,
-    min_requests: Annotated[int, typer.Option(min=0, help="Canary requests a step needs.")] = 100,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds of one row of evidence.")] = 60,
-    label_maturity: Annotated[float, typer.Option(min=0, help="Seconds a label may take.")] = 86400,
+    preset: Annotated[PresetName, typer.Option(help="The plan to start from.")] = "standard",
+    steps: Annotated[
+        str | None,
+        typer.Option(help="Weights in percent, growing to 100.", show_default=PRESETS_OWN),
+    ] = None,
+    bake: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds a step lasts at least.", show_default=PRESETS_OWN),
+    ] = None,
+    min_requests: Annotated[
+        int | None,
+        typer.Option(min=0, help="Canary requests a step needs.", show_default=PRESETS_OWN),
+    ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds of one row of evidence.", show_default=PRESETS_OWN),
+    ] = None,
+    label_maturity: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds a label may take.", show_default=PRESETS_OWN),
+    ] = None,
     label_tolerance: Annotated[
-        float, typer.Option(min=1, help="Wrong answers, as a multiple of stable's, that are borne.")
-    ] = 1.0,
-    keep_warm: Annotated[float, typer.Option(min=0, help="Seconds the old one stays ready.")]
-    = 3600,
+        float | None,
+        typer.Option(
+            min=1,
+            help="Wrong answers, as a multiple of stable's, that are borne.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
+    keep_warm: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds the old one stays ready.", show_default=PRESETS_OWN),
+    ] = None,
+    override_gates: Override = None,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Start a rollout beside the stable version; the controller carries it out."""
-    from steelyard.services.rollouts import plan_of
-
     name, version = version_of(model)
-    plan = plan_of(
-        _weights(steps), bake, min_requests, interval, label_maturity, keep_warm, label_tolerance
+    weights = None if steps is None else _weights(steps)
+    by_hand = ByHand(
+        weights, bake, min_requests, interval, label_maturity, keep_warm, label_tolerance
     )
+    plan = adapted(PRESETS[preset], by_hand)
     platform = Platform(load_settings())
     require_up(platform)
-    rollout = platform.rollouts.start(name, version, plan, actor())
+    may_override(platform.settings, override_gates)
+    rollout = platform.rollouts.start(name, version, plan, actor(), override_gates)
     _tell(rollout, as_json)
     note(f"Watch it: steelyard rollout status {name} --watch")
 
@@ -186,9 +214,10 @@ def _document(rollout: Rollout) -> dict[str, Any]:
     return {**asdict(rollout), "phase": rollout.phase}
 
 
-def _weights(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        fault = Fault("--steps", f"{text!r} is not a list of percents")
-        raise InvalidInput(str(fault), (fault,), "Write 5,25,50,100.") from error
+def _weights(text: str) -> tuple[float, ...]:
+    with suppress(ValueError):
+        weights = tuple(float(part) for part in text.split(","))
+        if all(map(math.isfinite, weights)):
+            return weights
+    fault = Fault("--steps", f"{text!r} is not a list of percents")
+    raise InvalidInput(str(fault), (fault,), "Write 5,25,50,100.")

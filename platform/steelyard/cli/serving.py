@@ -9,11 +9,18 @@ import typer
 from steelyard.cli.output import emit, note, stdout
 from steelyard.domain.errors import Fault, InvalidInput, NotFound, Unavailable
 from steelyard.domain.model_version import parse_ref
-from steelyard.settings import load_settings
+from steelyard.settings import Settings, load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Wait = Annotated[bool, typer.Option(help="Wait until it has happened.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait at most.")]
+Override = Annotated[
+    str | None,
+    typer.Option(
+        "--override-gates", metavar="REASON",
+        help="Let it in although gates are not passed: for operators; kept in the history.",
+    ),
+]  # fmt: skip
 LARGEST_FILE = 64 * 2**20
 
 
@@ -42,9 +49,18 @@ def actor() -> str:
     return f"user:{getpass.getuser()}"
 
 
+def may_override(settings: Settings, reason: str | None) -> None:
+    """Refuse to pass over gates for anybody but an operator; nothing when nobody asks for it."""
+    from steelyard.bootstrap import check_operator
+
+    if reason is not None:
+        check_operator(settings)
+
+
 def deploy(
     model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")],
-    wait: Wait = True, timeout: Timeout = 180, as_json: AsJson = False,
+    override_gates: Override = None, wait: Wait = True, timeout: Timeout = 180,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Deploy the first version of a model: all traffic as soon as it is ready."""
     from steelyard.bootstrap import Platform
@@ -53,7 +69,8 @@ def deploy(
     name, version = version_of(model)
     platform = Platform(load_settings())
     require_up(platform)
-    rollout = platform.rollouts.deploy(name, version, actor())
+    may_override(platform.settings, override_gates)
+    rollout = platform.rollouts.deploy(name, version, actor(), override_gates)
     note(f"Deploying {model} …")
     if wait:
         rollout = settle(platform, rollout, timeout)

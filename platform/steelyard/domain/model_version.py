@@ -1,11 +1,11 @@
 """A registered version: its artefact, signature, lineage, compute profile and evidence."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.evidence import Evidence
 
 Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
 FlopsOrigin = Literal["counted", "analytic", "inherited", "unknown"]
@@ -51,30 +51,11 @@ class FlopsProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What was measured on this version, beside its parent, on the named hardware.
-
-    ``accuracy`` in [0, 1] over ``examples`` held-out rows; latency is milliseconds at batch 1 in
-    one thread; ``agreement`` is top-1 agreement with the parent. ``hardware`` says where.
-    """
-
-    size_bytes: int
-    accuracy: float
-    examples: int
-    latency_ms_p50: float
-    latency_ms_p95: float
-    hardware: Mapping[str, str]
-    parent_size_bytes: int | None = None
-    parent_accuracy: float | None = None
-    parent_latency_ms_p50: float | None = None
-    parent_latency_ms_p95: float | None = None
-    agreement: float | None = None
-    data_sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A logged model that is about to become a version: all of it, before anything is written."""
+    """A logged model that is about to become a version: all of it, before anything is written.
+
+    ``recipe_sha256`` is the digest of the recipe that a variant was made by.
+    """
 
     model: str
     run_id: str
@@ -89,11 +70,15 @@ class Candidate:
     parameters: int | None = None
     flops: FlopsProfile | None = None
     evidence: Evidence | None = None
+    recipe_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version in the registry. ``created_us`` is the registry's clock."""
+    """A version in the registry. ``created_us`` is the registry's clock.
+
+    ``recipe_sha256`` is the digest of a variant's recipe; None for trained versions.
+    """
 
     model: str
     version: int
@@ -111,6 +96,7 @@ class ModelVersion:
     flops: FlopsProfile | None = None
     evidence: Evidence | None = None
     aliases: tuple[str, ...] = field(default=())
+    recipe_sha256: str | None = None
 
     @property
     def name(self) -> str:

@@ -106,6 +106,14 @@ class RateBook:
         named = {key for kind, key in self._rows if kind == "grid_ci"} | set(self._zones)
         return sorted(r for r in named - {DEFAULT} if self.intensity(r, at_us))
 
+    def load_model(self, device_model: str, at_us: int) -> LoadModel | None:
+        """Declared power of a device, idle and at full load; None unless both are known."""
+        idle = self.coefficient("device_idle_w", device_model, at_us)
+        peak = self.coefficient("device_max_w", device_model, at_us)
+        if idle is None or peak is None:
+            return None
+        return LoadModel(idle.value, peak.value, (idle.coef_id, peak.coef_id))
+
     def valuation(self, resource: Resource, at_us: int) -> Valuation:
         """Everything that values a resource's windows of one moment.
 
@@ -119,13 +127,7 @@ class RateBook:
         return found
 
     def _valuation(self, resource: Resource, at_us: int) -> Valuation:
-        idle = self.coefficient("device_idle_w", resource.device_model, at_us)
-        peak = self.coefficient("device_max_w", resource.device_model, at_us)
-        load = (
-            LoadModel(idle.value, peak.value, (idle.coef_id, peak.coef_id))
-            if idle and peak
-            else None
-        )
+        load = self.load_model(resource.device_model, at_us)
         life = self.coefficient("lifespan_h", resource.device_model, at_us)
         pue = self.coefficient("pue", resource.region, at_us)
         return Valuation(

@@ -91,7 +91,8 @@ class VersionStatement:
 
     ``training`` includes ``training_idle``; ``serving`` is direct use, ``idle`` the reserved time
     its replicas waited. ``bases`` sums them: ``usage`` without idle time, ``allocation`` with it.
-    ``compute`` has a line for each run, activity, device model and datatype.
+    ``compute`` has a line for each run, activity, device model and datatype. ``pay_back`` is in
+    money, the two after it in energy and in operational carbon; None where nothing is paid back.
     """
 
     version: int | None
@@ -109,6 +110,8 @@ class VersionStatement:
     traffic: Traffic
     break_even: BreakEven
     pay_back: PayBackOutlook | None
+    pay_back_energy: PayBackOutlook | None
+    pay_back_carbon: PayBackOutlook | None
     upstream: UpstreamStatement | None
 
 

@@ -80,8 +80,9 @@ class PayBackOutlook:
     ``pays``: certainly (95 %), within ``requests_low`` and ``requests_high``. ``not_proven``: it
     may never, so there is no upper end, or there are fewer than 14 ``paired_days`` for an
     interval. ``never``: a request is not cheaper than the parent's, the time is infinite.
-    ``unknown``: a side has served nothing, or a cost is unknown. ``point_estimate``: no interval
-    stands behind it.
+    ``unknown``: a side has served nothing, or an amount is unknown. ``point_estimate``: no
+    interval stands behind it. ``saving_per_1000`` is what 1,000 requests save, in the ledger unit
+    of what is paid back, with its 95 % interval.
     """
 
     verdict: PayBackVerdict
@@ -91,7 +92,9 @@ class PayBackOutlook:
     days: float | None = None
     paired_days: int = 0
     point_estimate: bool = True
-    saving_per_1000_nano: int | None = None
+    saving_per_1000: int | None = None
+    saving_per_1000_low: int | None = None
+    saving_per_1000_high: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,8 @@ def pay_back_outlook(
 ) -> PayBackOutlook:
     """Pay-back from paired days when there are 14, else a point from all traffic so far.
 
-    ``parent`` and ``variant`` are (direct cost, requests) so far; ``days`` theirs by day, in that
-    order; ``rate`` the variant's requests a day.
+    ``parent`` and ``variant`` are (direct amount, requests) so far; ``days`` theirs by day, in that
+    order; ``rate`` the variant's requests a day. ``making`` and the amounts share a ledger unit.
     """
     saving = _saving(*days, today)
     if saving.days >= LEAST_DAYS and saving.low is not None and making is not None:
@@ -198,7 +201,8 @@ def pay_back_outlook(
         return PayBackOutlook(
             found.verdict, _whole(found.requests), _whole(found.low), _whole(found.high),
             _float(found.days), saving.days, point_estimate=False,
-            saving_per_1000_nano=_per_1000(saving.value),
+            saving_per_1000=_per_1000(saving.value), saving_per_1000_low=_per_1000(saving.low),
+            saving_per_1000_high=_per_1000(saving.high),
         )  # fmt: skip
     if making is None or parent[0] is None or variant[0] is None:
         return PayBackOutlook("unknown", paired_days=saving.days)
@@ -207,7 +211,7 @@ def pay_back_outlook(
     return PayBackOutlook(
         "not_proven" if point.verdict == "pays" else point.verdict, point.requests,
         days=_float(lasts), paired_days=saving.days,
-        saving_per_1000_nano=_per_1000(point.saving_per_request),
+        saving_per_1000=_per_1000(point.saving_per_request),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from steelyard.services.accounts import (
     UpstreamStatement,
     VersionStatement,
 )
+from steelyard.services.pay_backs import pay_backs
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.reports import Used
@@ -134,6 +135,7 @@ def version_statement(
     """One version: what is shown of it, and what follows from all that is known."""
     row: Mapping[str, Any] = whole.versions.get(number or 0, {})
     found, all_time = shown.sides, whole.of(number)
+    paid = pay_backs(number, row.get("parent"), whole, recent, present)
     return VersionStatement(
         version=number, variant=row.get("variant"), relation=row.get("relation"),
         parent=row.get("parent"), run_id=row.get("run_id"),
@@ -141,25 +143,9 @@ def version_statement(
         idle=found.idle, bases={basis: found.on(basis) for basis in BASES},
         energy_by_tier_mj=by_tier(shown.amounts), compute=compute, traffic=shown.traffic,
         break_even=break_even_so_far(all_time.sides, all_time.traffic)["allocation"],
-        pay_back=_pay_back(number, row.get("parent"), whole, recent, present),
+        pay_back=paid.get("cost_nano"), pay_back_energy=paid.get("energy_mj"),
+        pay_back_carbon=paid.get("carbon_ug"),
         upstream=None if number is None else _upstream(model, number, whole),
-    )  # fmt: skip
-
-
-def _pay_back(
-    number: int | None, parent: int | None, whole: Account, recent: Recent, present: date
-) -> e.PayBackOutlook | None:
-    if number is None or parent is None:
-        return None
-    mine, theirs = whole.of(number), whole.of(parent)
-    traffic = mine.traffic
-    rate = e.daily_rate(recent.by_day(number), mine.began(), present, traffic.requests_per_day)
-    return e.pay_back_outlook(
-        mine.sides.training.cost_nano,
-        (theirs.sides.serving.cost_nano, theirs.traffic.requests),
-        (mine.sides.serving.cost_nano, traffic.requests),
-        (recent.days(parent, "usage", "cost_nano"), recent.days(number, "usage", "cost_nano")),
-        rate, present,
     )  # fmt: skip
 
 

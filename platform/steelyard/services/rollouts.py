@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from steelyard.domain.analysis import Verdict, judge_all
-from steelyard.domain.errors import Conflict, NotFound, Refused
+from steelyard.domain.errors import Conflict, NotFound
 from steelyard.domain.promotion import Change, Promotion
 from steelyard.domain.rollout import (
     SECOND_US,
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
     from steelyard.adapters.sql.rollouts import RolloutStore
     from steelyard.ports.clock import Clock
     from steelyard.ports.registry import Registry
+    from steelyard.services.gates import Gates
 
 CHAMPION = "champion"
+OVERRIDE = "override"
+"""The verb of a rollout that began although its gates were not passed; its reason says why."""
 AT_ONCE = Plan(steps=(Step(BUCKETS),), metrics=(), keep_warm_s=300.0)
 """The plan of a first deployment and of an undo: readiness, then all traffic."""
 
@@ -56,11 +59,12 @@ class Rollouts:
 
     def __init__(
         self, store: "RolloutStore", predictions: "PredictionStore", registry: "Registry",
-        clock: "Clock",
+        gates: "Gates", clock: "Clock",
     ) -> None:  # fmt: skip
         self.store = store
         self.predictions = predictions
         self._registry = registry
+        self._gates = gates
         self._clock = clock
 
     def stable(self, model: str) -> int | None:
@@ -68,11 +72,16 @@ class Rollouts:
         history = [p for p in self.store.promotions(model) if p.alias == CHAMPION]
         return history[-1].to_version if history else None
 
-    def deploy(self, model: str, version: int, actor: str) -> Rollout:
-        """The first deployment of a model: no steps, but readiness as ever.
+    def deploy(
+        self, model: str, version: int, actor: str, override: str | None = None
+    ) -> Rollout:  # fmt: skip
+        """The first deployment of a model: no steps, but gates and readiness as ever.
+
+        ``override`` is an operator's reason to pass over the gates.
 
         Raises:
-            NotFound, Refused: the version does not exist or was not registered by Steelyard.
+            NotFound, Refused: the version does not exist, was not registered by Steelyard, or
+                does not pass its gates.
             Conflict: the model serves already, or is being deployed.
         """
         self._registry.version(model, version)
@@ -82,23 +91,23 @@ class Rollouts:
                 f"{model} serves version {current} already.",
                 f"Roll {model}/{version} out: steelyard rollout start {model}/{version}.",
             )
-        return self._start("first", model, None, version, AT_ONCE, actor, "deploy")
+        change = self._admit(model, version, Change(actor, "deploy"), override)
+        return self._start("first", model, None, version, AT_ONCE, change)
 
-    def start(self, model: str, version: int, plan: Plan, actor: str) -> Rollout:
+    def start(
+        self, model: str, version: int, plan: Plan, actor: str, override: str | None = None
+    ) -> Rollout:  # fmt: skip
         """Roll a version out beside stable.
+
+        ``override`` is an operator's reason to pass over the gates.
 
         Raises:
             InvalidInput: the plan cannot be carried out.
-            NotFound, Refused: the version does not exist or has no measured evidence.
+            NotFound, Refused: the version does not exist or does not pass its gates.
             Conflict: nothing is deployed, the version is stable already, or a rollout is open.
         """
         check_plan(plan)
-        found = self._registry.version(model, version)
-        if found.evidence is None:
-            raise Refused(
-                f"{model}/{version} has no measured evidence.",
-                "No evidence, no traffic: register it with `steelyard train` or `compress`.",
-            )
+        self._registry.version(model, version)
         current = self.stable(model)
         if current is None:
             raise Conflict(
@@ -106,7 +115,8 @@ class Rollouts:
             )
         if current == version:
             raise Conflict(f"{model}/{version} has all traffic already.", "Nothing to roll out.")
-        return self._start("canary", model, current, version, plan, actor, "start")
+        change = self._admit(model, version, Change(actor, "start"), override)
+        return self._start("canary", model, current, version, plan, change)
 
     def rollback(self, model: str, actor: str, reason: str) -> Rollout:
         """Back to the last good version: abort an open rollout, else undo the last promotion.
@@ -125,18 +135,24 @@ class Rollouts:
                 f"{model} has no earlier version that had all traffic.",
                 "A rollback goes to the last good version; there is none yet.",
             )
-        return self._start("undo", model, current, earlier[-1], AT_ONCE, actor, "undo")
+        # It earned its traffic before: what its gates say now is no reason to stay on a worse one.
+        return self._start("undo", model, current, earlier[-1], AT_ONCE, Change(actor, "undo"))
+
+    def _admit(self, model: str, version: int, change: Change, override: str | None) -> Change:
+        """The change, as it may be made: by its own verb, or as an override with its reason."""
+        overridden = self._gates.admit(model, version, override)
+        return replace(change, verb=OVERRIDE, evidence=overridden) if overridden else change
 
     def _start(
-        self, kind: Kind, model: str, stable: int | None, version: int, plan: Plan, actor: str,
-        verb: str,
-    ) -> Rollout:  # fmt: skip
+        self, kind: Kind, model: str, stable: int | None, version: int, plan: Plan, change: Change
+    ) -> Rollout:
         rollout_id = uuid.uuid4().hex[:12]
         rollout = Rollout(
             rollout_id, model, kind, stable, version, plan, lineage=rollout_id,
-            created_us=self._clock.now_us(), created_by=actor, reason="waiting for the controller",
+            created_us=self._clock.now_us(), created_by=change.actor,
+            reason=change.evidence or "waiting for the controller",
         )  # fmt: skip
-        return self.store.create(rollout, Change(actor, verb)).rollout
+        return self.store.create(rollout, change).rollout
 
     def change(
         self, model: str, verb: str, actor: str, rule: Callable[[Rollout, int], Rollout]
@@ -228,9 +244,11 @@ class Rollouts:
     def _record_promotion(self, rollout: Rollout, now_us: int) -> None:
         version = self._registry.version(rollout.model, rollout.candidate)
         verb = {"first": "deploy", "canary": "promote", "undo": "undo"}[rollout.kind]
+        first = self.store.events(rollout.rollout_id)[0]
+        overridden = f"; {first['reason']}" if first["verb"] == OVERRIDE else ""
         self.store.promote(
             Promotion(now_us, rollout.model, CHAMPION, rollout.stable, rollout.candidate,
-                      rollout.created_by, verb, rollout.reason, rollout.rollout_id,
+                      rollout.created_by, verb, rollout.reason + overridden, rollout.rollout_id,
                       version.sha256)
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from steelyard.domain import figures
 from steelyard.domain.break_even import BreakEven
 from steelyard.domain.forecast import LEAST_ORIGINS
 from steelyard.domain.measures import TIERS, Measures, tier_shares
-from steelyard.services.accounts import ComputeLine, ModelStatement, Received
+from steelyard.services.accounts import ComputeLine, ModelStatement, Received, VersionStatement
 from steelyard.services.economics import BreakEvenOutlook, PayBackOutlook, PerThousand
 from steelyard.services.outlooks import ForecastLine
 
@@ -108,6 +108,31 @@ def pay_back(found: PayBackOutlook | None) -> str | None:
         days = f"{found.paired_days} of 14 paired days"
         return f"not proven: after about {about}{point}, {days}"
     return f"not proven: after {about} [{figures.count(found.requests_low)}, ∞)"
+
+
+def saving(found: PayBackOutlook, measure: str) -> str | None:
+    """What 1,000 requests save against the parent, with its interval; None where unknown."""
+    if found.saving_per_1000 is None:
+        return None
+    say = UNITS[measure]
+    text = f"saves {say(found.saving_per_1000)}"
+    if found.saving_per_1000_low is not None:
+        text += f" [{say(found.saving_per_1000_low)}, {say(found.saving_per_1000_high)}]"
+    return f"{text} per 1,000 requests"
+
+
+def pay_backs(found: VersionStatement) -> list[str]:
+    """A variant's pay-back in money, energy and carbon, a line each; none without a parent."""
+    lines = []
+    for measure, one in (
+        ("cost_nano", found.pay_back), ("energy_mj", found.pay_back_energy),
+        ("carbon_ug", found.pay_back_carbon),
+    ):  # fmt: skip
+        if one is not None:
+            took = f"making it took {amount(getattr(found.training, measure), measure)}"
+            said = [part for part in (took, saving(one, measure), pay_back(one)) if part]
+            lines.append(f"{NAMES[measure]}: {'; '.join(said)}")
+    return lines
 
 
 def per_thousand(name: str, found: PerThousand) -> str:

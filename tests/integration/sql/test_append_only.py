@@ -19,6 +19,7 @@ VALUES: dict[str, Any] = {
 CHOSEN: dict[str, dict[str, Any]] = {
     "period": {"status": "open", "end_us": 2}, "price": {"kind": "spot"},
     "budget": {"scope_kind": "team", "kind": "limit"},
+    "evidence": {"origin": "measured"},
 }  # fmt: skip
 
 

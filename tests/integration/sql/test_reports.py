@@ -261,7 +261,13 @@ def test_a_variant_pays_itself_back_over_paired_days(books: Reporting) -> None:
     assert (found.verdict, found.point_estimate, found.paired_days) == ("pays", False, 20)
     assert (found.requests_low, found.requests, found.requests_high) == (1_200, 1_200, 1_200)
     assert found.days == 12.0
-    assert found.saving_per_1000_nano == 2_500_000_000
+    assert found.saving_per_1000 == 2_500_000_000
+    assert found.saving_per_1000_low == found.saving_per_1000_high == 2_500_000_000
+    line = books.statements.model("a").versions[1]
+    energy, carbon = line.pay_back_energy, line.pay_back_carbon
+    assert energy is not None and carbon is not None and line.training.energy_mj == 1_440_000_000
+    assert (energy.verdict, energy.requests, energy.saving_per_1000) == ("pays", 1_200, 1.2e9)
+    assert (carbon.verdict, carbon.requests, carbon.days) == ("pays", 1_200, 12.0)
 
 
 def test_a_variant_that_is_not_cheaper_never_pays(books: Reporting) -> None:

@@ -97,7 +97,7 @@ def test_the_described_default_is_the_default(name: str) -> None:
 def test_every_command_has_a_section_and_every_section_a_command() -> None:
     """The page of commands is complete and names nothing that does not exist."""
     text = (ROOT / "docs/reference/cli.md").read_text()
-    headings = re.findall(r"^### `steelyard ([a-z ]+[a-z])", text, re.MULTILINE)
+    headings = re.findall(r"^### `steelyard ([a-z][a-z -]*[a-z])", text, re.MULTILINE)
     assert sorted(tuple(h.split()) for h in headings) == sorted(COMMANDS)
 
 
@@ -134,7 +134,7 @@ def test_every_command_mentioned_exists(document: Path) -> None:
     for line in inline(document.read_text()):
         if line in ("steelyard COMMAND --help", "steelyard --help"):
             continue
-        command, arguments = resolve(line)
+        command, arguments = resolve(line.split(" -- ")[0])  # what follows is somebody else's
         assert {a for a in arguments if a.startswith("--")} <= options(command), line
 
 

@@ -90,7 +90,7 @@ def test_a_variant_pays_with_an_interval_from_fourteen_paired_days() -> None:
     found = pay_back_outlook(2 * 10**9, (1, 1), (1, 1), (parent, variant), Fraction(500), TODAY)
     assert (found.verdict, found.requests, found.days) == ("pays", 2_000, 4.0)
     assert (found.requests_low, found.requests_high, found.paired_days) == (2_000, 2_000, 28)
-    assert (found.point_estimate, found.saving_per_1000_nano) == (False, 10**9)
+    assert (found.point_estimate, found.saving_per_1000) == (False, 10**9)
 
 
 def test_savings_that_may_be_nothing_are_not_proven() -> None:

@@ -6,19 +6,28 @@ import pytest
 from sqlalchemy import Engine
 
 from steelyard.adapters.sql.database import migrate, open_engine
+from steelyard.adapters.sql.evidence import EvidenceStore
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.rollouts import RolloutStore
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.errors import Conflict, InvalidInput, NotFound, Refused
-from steelyard.domain.model_version import Candidate, Evidence, ModelVersion, Signature
+from steelyard.domain.evidence import Evidence
+from steelyard.domain.model_version import Candidate, ModelVersion, Signature
 from steelyard.domain.promotion import Change
 from steelyard.domain.rollout import Rollout
 from steelyard.ports.applications import ApplicationPhase, ApplicationState
+from steelyard.services.gates import Gates
 from steelyard.services.rollouts import Rollouts, Turn, plan_of
 
 SECOND = 1_000_000
 PLAN = plan_of([10, 50, 100], 60, 100, 10, 0, 600)
+
+
+EVIDENCE = Evidence(
+    10, 0.9, 100, 0.1, 0.2, {"cpu": "test"}, labels=100, chance=0.1, accuracy_low=0.82,
+    accuracy_high=0.95,
+)  # fmt: skip
 
 
 class MovingClock:
@@ -51,7 +60,7 @@ class ListedVersions:
         """One of the three."""
         if model != "m" or version not in (1, 2, 3):
             raise NotFound(f"There is no {model}/{version}.")
-        evidence = Evidence(10, 0.9, 100, 0.1, 0.2, {"cpu": "test"}) if version < 3 else None
+        evidence = EVIDENCE if version < 3 else None
         return ModelVersion("m", version, f"run-{version}", "runs:/r", "model.onnx",
                             str(version) * 64, 10, "base", "trained", Signature((), ()), 0,
                             evidence=evidence)  # fmt: skip
@@ -81,7 +90,10 @@ class Delivery:
         self.clock = clock
         self.store = RolloutStore(self.engine)
         self.facts = FactStore(self.engine)
-        self.rollouts = Rollouts(self.store, PredictionStore(self.engine), ListedVersions(), clock)
+        versions = ListedVersions()
+        gates = Gates(EvidenceStore(self.engine), versions, clock, {"cpu": "test"})
+        predictions = PredictionStore(self.engine)
+        self.rollouts = Rollouts(self.store, predictions, versions, gates, clock)
         token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)
         assert token is not None
         self.token = token

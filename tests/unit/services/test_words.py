@@ -30,6 +30,16 @@ def test_a_pay_back_says_what_is_proven(found: PayBackOutlook, said: str) -> Non
     assert words.pay_back(found) == said
 
 
+def test_a_saving_is_said_with_its_interval_in_the_unit_of_what_is_saved() -> None:
+    """Per 1,000 requests; unknown is not said, and no interval is made up."""
+    found = PayBackOutlook("pays", saving_per_1000=10**9, saving_per_1000_low=5 * 10**8,
+                           saving_per_1000_high=2 * 10**9)  # fmt: skip
+    assert words.saving(found, "cost_nano") == "saves $1.00 [$0.50, $2.00] per 1,000 requests"
+    point = PayBackOutlook("not_proven", saving_per_1000=1_500)
+    assert words.saving(point, "energy_mj") == "saves 1.5 J per 1,000 requests"
+    assert words.saving(PayBackOutlook("unknown"), "carbon_ug") is None
+
+
 def test_a_break_even_has_interval_and_date() -> None:
     """Ahead, behind, open above, and before the first whole day."""
     ahead = BreakEvenOutlook(667, 500, 1_000, expected_on=date(2028, 9, 18), unit_cost_days=28)

@@ -86,7 +86,7 @@ def test_the_guard_raises_the_sign_once(tmp_path: Path) -> None:
     sign = tmp_path / "stop"
     spending = Spending(TWO, RATES)
     spending.start(0)
-    guard = Guard(Limits(time_s=10), spending, sign)
+    guard = Guard(Limits(time_s=10), spending, tmp_path)
     guard.look(0, 9_000_000)
     assert not sign.exists()
     guard.look(0, 10_000_000)

@@ -9,8 +9,8 @@ from steelyard.domain.errors import InvalidInput, Refused
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure
 from steelyard_workflows.export import Artifact, artifact
-from steelyard_workflows.variants import KINDS, kind_named
-from steelyard_workflows.variants.int8_static import make, quantized_operations
+from steelyard_workflows.variants.int8_static import quantize, quantized_operations
+from steelyard_workflows.variants.steps import KINDS, kind_named
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,9 @@ def int8(
     exported: Artifact, digits: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:  # fmt: skip
     """The INT8 form of the exported network."""
-    folder = tmp_path_factory.mktemp("int8")
-    return artifact(make(exported.path, digits.train.inputs[:256], folder))
+    path = tmp_path_factory.mktemp("int8") / "model.onnx"
+    quantize(exported.path, digits.train.inputs[:256], path)
+    return artifact(path)
 
 
 def test_int8_is_int8_and_smaller(exported: Artifact, int8: Artifact) -> None:
@@ -65,10 +66,8 @@ def test_a_model_without_compute_is_refused(tmp_path: Path, digits: Dataset) -> 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save_model(model, tmp_path / "plain.onnx")
-    into = tmp_path / "into"
-    into.mkdir()
     with pytest.raises(Refused, match="0 of 0 compute operations"):
-        make(tmp_path / "plain.onnx", digits.train.inputs[:32], into)
+        quantize(tmp_path / "plain.onnx", digits.train.inputs[:32], tmp_path / "model.onnx")
 
 
 def test_an_unknown_kind_is_answered_with_those_that_exist() -> None:

@@ -46,6 +46,21 @@ def test_every_fault_is_reported_at_once_with_its_line() -> None:
     assert "first on line 5" in found[4]
 
 
+def test_a_fault_inside_a_list_has_its_own_line() -> None:
+    """Of several variants it is said which one is wrong."""
+    text = (
+        "recipe: digits_cnn\n"
+        "variants:\n"
+        "  - kind: int8_static\n"
+        "  - kind: fp16\n"
+        "    gates: {max_size_ratio: -1}\n"  # 5
+        "    kind: fp16\n"  # 6: twice
+    )
+    size, twice = faults(text)
+    assert size.startswith("line 5: variants.1.gates.max_size_ratio: ")
+    assert twice == "line 6: variants.1.kind: is given twice, first on line 4"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -103,3 +118,19 @@ def test_the_reference_shows_every_key_with_its_default() -> None:
     shown = parse(example)
     assert shown == RECIPES["digits_cnn"]().workflow.model_copy(update={"team": "vision"})
     assert all(f"{key.rpartition('.')[2]}:" in example for key in shown.parameters())
+
+
+def test_the_reference_shows_all_that_sweeps_and_afterwards_take() -> None:
+    """The second example has every key; what it shows of a key with a default is the default."""
+    manual = (EXAMPLES.parent / "docs" / "reference" / "workflow.md").read_text(encoding="utf-8")
+    example = manual.split("```yaml\n")[2].split("```")[0]
+    shown = parse(example)
+    assert shown.sweep is not None and shown.rollout is not None
+    (evaluation,), (variant,) = shown.evaluations, shown.variants
+    for section in (shown.sweep, evaluation, variant, variant.gates, shown.rollout):
+        for key, field in type(section).model_fields.items():
+            assert f"{key}:" in example
+            if key != "gates" and not field.is_required() and field.default is not None:
+                assert getattr(section, key) == field.default, key
+    drawn = {how for one in shown.sweep.search.values() for how in one.model_fields_set}
+    assert drawn == set(type(next(iter(shown.sweep.search.values()))).model_fields)

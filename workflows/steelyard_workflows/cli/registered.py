@@ -10,9 +10,17 @@ from steelyard.domain.model_version import ModelVersion
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def show(version: ModelVersion, as_json: bool) -> None:
-    """Say what was registered, and what to do next."""
-    emit(_document(version), as_json, lambda: _print(version))
+def show(
+    version: ModelVersion, as_json: bool, after: dict[str, Any] | None = None,
+    sweep: str | None = None,
+) -> None:  # fmt: skip
+    """Say what was registered, and what to do next.
+
+    ``after``: what was made of it since. ``sweep``: the run of the sweep that it came out of.
+    """
+    document = _document(version) | ({"afterwards": after} if after else {})
+    document |= {"sweep": sweep} if sweep else {}
+    emit(document, as_json, lambda: _print(version))
     note(f"Next: steelyard models show {version.name}")
 
 

@@ -1,13 +1,23 @@
 """``steelyard train``. Heavy imports wait until the command runs."""
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steelyard.cli.output import emit, note
-from steelyard.domain.errors import InvalidInput
-from steelyard_workflows.cli.registered import AsJson, show
+from steelyard.domain.errors import Fault, InvalidInput
+from steelyard_workflows.cli.afterwards import finish, follow
+from steelyard_workflows.cli.jobs import (
+    Address,
+    Detach,
+    JobSettings,
+    Token,
+    WorkingDir,
+    address_for,
+    submit,
+)
+from steelyard_workflows.cli.registered import AsJson
+from steelyard_workflows.cli.sweep import rehearse
 
 if TYPE_CHECKING:
     from steelyard_workflows.workflow import Workflow
@@ -25,6 +35,18 @@ def train(
         bool,
         typer.Option("--dry-run", help="Print the whole workflow and its estimate; start nothing."),
     ] = False,
+    afterwards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL/VERSION",
+            help="Train nothing: make what follows training, as far as this version lacks it.",
+        ),
+    ] = None,
+    address: Address = None,
+    working_dir: WorkingDir = None,
+    submission_id: Token = None,
+    setting: JobSettings = None,
+    detach: Detach = False,
     as_schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of workflow files.")
     ] = False,
@@ -37,10 +59,20 @@ def train(
     if as_schema:
         print(schema.text(), end="")
         return
+    if afterwards is not None:
+        if address:
+            fault = Fault("--afterwards", "is made here, not on the cluster that --address names")
+            raise InvalidInput(str(fault), (fault,))
+        follow(afterwards, source, dry_run, as_json)
+        return
     if source is None:
         raise InvalidInput("SOURCE is missing.", hint="See steelyard train --help.")
     if dry_run:
         _rehearse(load(source), as_json)
+        return
+    place = address_for(address, working_dir, submission_id, setting, detach)
+    if place:
+        submit(source, place, working_dir, submission_id, setting or (), detach, as_json)
         return
     from steelyard.bootstrap import check_region
     from steelyard.settings import load_settings
@@ -57,21 +89,24 @@ def train(
     with accounted(settings):
         version = run(workflow, settings, estimated=True)
     compare(version, settings)
-    show(version, as_json)
+    finish(version, workflow, settings, as_json)
 
 
 def _rehearse(workflow: "Workflow", as_json: bool) -> None:
     """The workflow and what it will take, as a file that can be used."""
     from steelyard.bootstrap import check_region
     from steelyard.settings import load_settings
-    from steelyard_workflows.environment import VARIABLES
+    from steelyard_workflows.environment import set_variables
     from steelyard_workflows.workflow_file import dump
 
     settings = load_settings()
     check_region(settings)
-    for name, value in VARIABLES.items():  # not prepare(): it makes the Ray token
-        os.environ.setdefault(name, value)
+    set_variables()  # not prepare(): it makes the Ray token
+    if workflow.sweep is not None:
+        rehearse(workflow, settings, as_json)
+        return
     from steelyard_workflows import checks
+    from steelyard_workflows.afterwards import plan
     from steelyard_workflows.cluster import check_room
     from steelyard_workflows.estimates.forecast import forecast
     from steelyard_workflows.estimates.wording import lines
@@ -80,8 +115,10 @@ def _rehearse(workflow: "Workflow", as_json: bool) -> None:
     check_room(settings, workflow)
     made = loaded(workflow)
     checks.check(workflow, made.network, settings)
+    checks.check_afterwards(workflow, made)
     found = forecast(made, workflow, settings)
-    document = {"workflow": workflow.model_dump(mode="json"), "estimate": found.document()}
-    shown = [dump(workflow), *(f"# {line}" for line in lines(found))]
+    document = {"workflow": workflow.model_dump(mode="json"), "estimate": found.document(),
+                "afterwards": plan.document(workflow)}  # fmt: skip
+    shown = [dump(workflow), *(f"# {line}" for line in (*lines(found), *plan.lines(workflow)))]
     emit(document, as_json, lambda: print("\n".join(shown)))
     note("Nothing was started.")

@@ -124,7 +124,7 @@ def forecast(made: Loaded, workflow: Workflow, settings: Settings) -> Forecast:
                     measured)  # fmt: skip
 
     same, others = past_runs(workflow, settings)
-    with _ledger(settings) as platform:
+    with ledger(settings) as platform:
         found = platform.estimates.of(plan(), same)
         if found.wall_us is None:
             measured = probe(made, workflow)
@@ -186,7 +186,7 @@ def compared(
     model: str, run_id: str, told: dict[str, Any], settings: Settings
 ) -> dict[str, Any]:  # fmt: skip
     """Estimate, measurement and their factor (estimate / measured) for every known measure."""
-    with _ledger(settings) as platform:
+    with ledger(settings) as platform:
         booked = platform.runs.cost(model, run_id)
         wall = platform.estimates.measured(run_id, settings.device_model)
     measured = {**(asdict(booked.cost) if booked else {}), "wall_us": wall}
@@ -199,7 +199,7 @@ def compared(
 
 
 @contextmanager
-def _ledger(settings: Settings) -> Iterator[Platform]:
+def ledger(settings: Settings) -> Iterator[Platform]:
     """The ledger; where there is none yet, an empty one that is thrown away."""
     if settings.database_url.get_secret_value() or (settings.home / "ledger.db").exists():
         platform = Platform(settings)

@@ -14,6 +14,8 @@ NAMES = (
     "text_transformer",
     "byte_gpt",
     "sentence_encoder",
+    "fashion_mlp",
+    "fashion_resnet",
 )
 
 

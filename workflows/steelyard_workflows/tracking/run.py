@@ -58,14 +58,34 @@ def tracked(
     check_registry(settings)
     send_left(settings)
     run_id = _start(settings, workflow, name, tags)
+    with _active(settings, run_id):
+        _introduce(settings, workflow, run_id)
+        yield run_id
+
+
+@contextmanager
+def reopened(settings: Settings, run_id: str) -> Iterator[None]:
+    """A run that has ended, active again inside another one: for what comes of it later.
+
+    Raises:
+        Unavailable: MLflow does not answer.
+    """
+    check_registry(settings)
+    mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False)
+    with _active(settings, run_id):
+        yield
+
+
+@contextmanager
+def _active(settings: Settings, run_id: str) -> Iterator[None]:
+    """Send what the block says of an active run, and end the run as the block ends."""
     path = outbox_of(settings, run_id)
     status: Status = "FAILED"
     with outbox.claimed(path):
         sending = Sender(path, sender(settings, run_id))
         try:
-            _introduce(settings, workflow, run_id)
             with Sampler(lambda rows: log_rows(settings, run_id, rows)):
-                yield run_id
+                yield
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -78,7 +98,7 @@ def _start(settings: Settings, workflow: Workflow, name: str, tags: Mapping[str,
     mlflow.set_tracking_uri(settings.registry_uri)
     mlflow.set_registry_uri(settings.registry_uri)
     run = mlflow.start_run(
-        experiment_id=_experiment(settings, workflow.model),
+        experiment_id=experiment_of(settings, workflow.model),
         run_name=name,
         tags={WORKFLOW_TAG: workflow.model_dump_json(), **tags},
         log_system_metrics=False,
@@ -90,12 +110,7 @@ def _introduce(settings: Settings, workflow: Workflow, run_id: str) -> None:
     """What is known before anything runs: parameters, environment, code, where the ledger is."""
     code = provenance.code(Path.cwd())
     log_params(settings, run_id, workflow.parameters() | provenance.environment() | code)
-    tags = {
-        "steelyard.model": workflow.model,
-        "steelyard.ledger_subject": f"run/{run_id}",
-        "steelyard.api_url": settings.api_url,
-        "steelyard.run_url": f"{settings.api_url}/models/{workflow.model}",
-    }
+    tags = links(settings, workflow.model, run_id)
     if code["code.commit"] != provenance.UNKNOWN:
         tags["mlflow.source.git.commit"] = code["code.commit"]
     set_tags(settings, run_id, tags)
@@ -103,6 +118,16 @@ def _introduce(settings: Settings, workflow: Workflow, run_id: str) -> None:
     values = workflow.model_dump(exclude_none=True)
     file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     log_artifact(settings, run_id, file)
+
+
+def links(settings: Settings, model: str, run_id: str) -> dict[str, str]:
+    """Tags that lead from a run's page to its figures in the ledger."""
+    return {
+        "steelyard.model": model,
+        "steelyard.ledger_subject": f"run/{run_id}",
+        "steelyard.api_url": settings.api_url,
+        "steelyard.run_url": f"{settings.api_url}/models/{model}",
+    }
 
 
 def _end(settings: Settings, run_id: str, status: Status, sending: Sender) -> None:
@@ -194,7 +219,8 @@ def _send_left(settings: Settings, path: Path, run_id: str) -> None:
     note(f"Run {run_id}: {count} entries that had waited are in MLflow now")
 
 
-def _experiment(settings: Settings, model: str) -> str:
+def experiment_of(settings: Settings, model: str) -> str:
+    """The id of a model's experiment, made when it is the first run."""
     client = MlflowClient(settings.registry_uri)
     name = f"steelyard/{model}"
     location = None if settings.mlflow_uri else (settings.artifact_root / name).as_uri()

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from steelyard.bootstrap import Platform, collect
 from steelyard.cli.output import note
-from steelyard.domain.errors import SteelyardError, Unavailable
+from steelyard.domain.errors import SteelyardError
 from steelyard.settings import Settings
-from steelyard_workflows.tracking import outbox
-from steelyard_workflows.tracking.run_page import log_rows, outbox_of, set_tags
-from steelyard_workflows.tracking.sending import sender
+from steelyard_workflows.tracking.late import told_late
+from steelyard_workflows.tracking.run_page import log_rows, set_tags
 
 if TYPE_CHECKING:
     from steelyard.services.run_account import RunCost
@@ -69,18 +68,9 @@ def _account(settings: Settings, since_seq: int) -> None:
 
 def write_back(settings: Settings, run_id: str, cost: "RunCost") -> None:
     """Put a total onto the run's page; it waits in the run's outbox while MLflow is away."""
-    path = outbox_of(settings, run_id)
-    with outbox.claimed(path) as mine:
+    with told_late(settings, run_id, "The total"):
         log_rows(settings, run_id, metrics(cost))
         set_tags(settings, run_id, tags(cost))
-        if not mine:
-            return  # the run goes on in another process, which sends this too
-        try:
-            outbox.drain(path, sender(settings, run_id))
-        except Unavailable as error:
-            note(f"The total of run {run_id} waits for the next `steelyard train`: {error.message}")
-            return
-        outbox.remove(path)
 
 
 def metrics(cost: "RunCost") -> list[tuple[str, float, int, int]]:

@@ -1,68 +1,103 @@
 """Training on the connected Ray cluster: attempts, checkpoints, the best of them."""
 
-import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.train import (
-    Checkpoint,
     CheckpointConfig,
     FailureConfig,
-    Result,
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
 )
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from torch import nn
 
-from steelyard.bootstrap import producer
 from steelyard.cli.output import note
 from steelyard.domain.compute import computes_in
-from steelyard.domain.errors import Refused, SteelyardError
+from steelyard.domain.errors import Refused
 from steelyard.domain.metering import Outcome
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
 from steelyard_workflows.booking import journal
+from steelyard_workflows.booking.attempts import close_open
 from steelyard_workflows.booking.journal import Entry, Follower
-from steelyard_workflows.booking.metering import Booking, Charge, Work, charge_for, now_us
+from steelyard_workflows.booking.metering import Charge, charge_for
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.interrupts import restored
-from steelyard_workflows.tracking.run_page import log_metrics, log_points, set_tags
-from steelyard_workflows.training import place
+from steelyard_workflows.tracking.run_page import log_metrics, log_points
 from steelyard_workflows.training.callbacks import LedgerCallback
+from steelyard_workflows.training.cancel import CANCEL_FILE, CancelCallback, cancelled
 from steelyard_workflows.training.loop import train_worker
+from steelyard_workflows.training.outcome import Fitted, failed, load_best, lost, tell_end
 from steelyard_workflows.training.spending import Guard, Spending, rates_for
 from steelyard_workflows.training.stop import STOP_FILE
 from steelyard_workflows.training.trainer import FixedClusterTrainer
 from steelyard_workflows.workflow import Workflow
 
 Loop = Callable[[dict[str, Any]], None]
-STOPPED_TAG = "steelyard.stopped"
-"""Why a run was ended by one of its limits."""
 
 
 def fit(
     workflow: Workflow, profile: FlopsProfile, settings: Settings, run_id: str,
     network: nn.Module, dataset: Dataset, loop: Loop = train_worker,
-) -> None:  # fmt: skip
+    heard: Callable[[Entry], None] | None = None,
+) -> Fitted:  # fmt: skip
     """Train on the connected Ray cluster and load the best checkpoint into ``network``.
+
+    ``heard`` is told each line of the journal, from a thread.
 
     Raises:
         Refused: the workflow asks for what cannot be done or counted here.
         SteelyardError: the run failed too often, or its loss is not a number any more.
-        KeyboardInterrupt: Ctrl-C.
+        KeyboardInterrupt: Ctrl-C, or the sign to cancel.
     """
-    charge = _charge(workflow, settings, run_id, dataset)
+    charge = charge_of(workflow, settings, run_id, dataset)
     folder = settings.checkpoint_dir / run_id
     path = folder / journal.FILE
+    trainer = _trainer(workflow, profile, settings, charge, dataset, loop)
+
+    def follow(entry: Entry) -> None:
+        _show(entry, workflow, settings, run_id)
+        if heard is not None:
+            heard(entry)
+
+    outcome: Outcome = "failed"
+    try:
+        with restored(), Follower(path, follow):
+            result = trainer.fit()
+    except TrainingFailedError as error:
+        raise failed(run_id, error, path) from error
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Ray Train answers Ctrl-C by aborting its controller and then leaving with SystemExit.
+        outcome = "cancelled"
+        raise KeyboardInterrupt from stop
+    except RayActorError as error:
+        if not cancelled(folder):
+            raise lost(run_id, error) from error
+        outcome = "cancelled"
+        raise KeyboardInterrupt from error
+    finally:
+        close_open(settings, charge, path, outcome)
+    stopped = tell_end(journal.read(path), settings, run_id)
+    return load_best(result, workflow, network, stopped)
+
+
+def _trainer(
+    workflow: Workflow, profile: FlopsProfile, settings: Settings, charge: Charge,
+    dataset: Dataset, loop: Loop,
+) -> TorchTrainer:  # fmt: skip
+    """Ray Train's trainer, with our callbacks in its controller."""
+    folder = settings.checkpoint_dir / charge.run_id
     spending = Spending(charge, rates_for(settings, charge, workflow.limits))
-    guard = Guard(workflow.limits, spending, folder / STOP_FILE)
+    guard = Guard(workflow.limits, spending, folder)
     datatype = "bf16" if workflow.train.precision == "bf16" else computes_in(profile)
-    callback = LedgerCallback(settings, charge, path, datatype, guard)
+    ledger = LedgerCallback(settings, charge, folder / journal.FILE, datatype, guard)
+    callbacks = [ledger, CancelCallback(folder / CANCEL_FILE)]
     make = TorchTrainer if settings.ray_address else FixedClusterTrainer
-    trainer = make(
+    return make(
         loop,
         train_loop_config={
             "workflow": workflow.model_dump(),
@@ -72,26 +107,16 @@ def fit(
             "stop_file": str(folder / STOP_FILE),
         },
         scaling_config=_scaling(workflow),
-        run_config=_run_config(workflow, settings, run_id, callback),
+        run_config=_run_config(workflow, settings, charge.run_id, callbacks),
     )
-    outcome: Outcome = "failed"
-    try:
-        with restored(), Follower(path, lambda entry: _show(entry, workflow, settings, run_id)):
-            result = trainer.fit()
-    except TrainingFailedError as error:
-        raise _failed(run_id, error, path) from error
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Ray Train answers Ctrl-C by aborting its controller and then leaving with SystemExit.
-        outcome = "cancelled"
-        raise KeyboardInterrupt from stop
-    finally:
-        _close_open_attempt(settings, charge, path, outcome)
-    _tell_end(journal.read(path), settings, run_id)
-    _load_best(result, workflow, network)
 
 
-def _charge(workflow: Workflow, settings: Settings, run_id: str, dataset: Dataset) -> Charge:
-    """Who pays for which devices: the GPUs where some are reserved, else the CPUs."""
+def charge_of(workflow: Workflow, settings: Settings, run_id: str, dataset: Dataset) -> Charge:
+    """Who pays for which devices: the GPUs where some are reserved, else the CPUs.
+
+    Raises:
+        Refused: a worker would get no row, or GPUs would be booked as CPUs.
+    """
     scaling = workflow.scaling
     if len(dataset.train) < scaling.workers:
         raise Refused(
@@ -120,7 +145,7 @@ def _scaling(workflow: Workflow) -> ScalingConfig:
 
 
 def _run_config(
-    workflow: Workflow, settings: Settings, run_id: str, callback: LedgerCallback
+    workflow: Workflow, settings: Settings, run_id: str, callbacks: list[WorkerGroupCallback]
 ) -> RunConfig:
     rule = workflow.early_stopping
     return RunConfig(
@@ -133,7 +158,7 @@ def _run_config(
             checkpoint_score_order=rule.mode,
         ),
         # Typed for the public UserCallback; internal callbacks are taken and called as well.
-        callbacks=[callback],  # type: ignore[list-item]
+        callbacks=callbacks,  # type: ignore[arg-type]
     )
 
 
@@ -153,66 +178,3 @@ def _show(entry: Entry, workflow: Workflow, settings: Settings, run_id: str) -> 
             f"validation loss {values['validation_loss']:.3f}, "
             f"accuracy {values['validation_accuracy']:.4f}"
         )
-
-
-def _tell_end(entries: Sequence[Entry], settings: Settings, run_id: str) -> None:
-    """Say why a run ended early; raise where nothing came of it."""
-    ended = journal.reason(entries, "diverged", "refused")
-    if ended is not None and ended.event == "refused":
-        raise Refused(
-            f"Training run {run_id} was refused by its workers: {ended.reason}.",
-            "The attempt is booked. Nothing was registered.",
-        )
-    if ended is not None:
-        raise SteelyardError(
-            f"Training run {run_id} diverged: {ended.reason}.",
-            "Lower train.learning_rate, set train.clip_norm, or look for such values in the data. "
-            "The run was not tried again; its attempts are booked. Nothing was registered.",
-        )
-    stopped = journal.reason(entries, "stopped")
-    if stopped is not None:
-        note(f"  stopped: {stopped.reason}; the best checkpoint so far is used")
-        set_tags(settings, run_id, {STOPPED_TAG: str(stopped.reason)})
-
-
-def _failed(run_id: str, error: TrainingFailedError, path: Path) -> SteelyardError:
-    attempts = {entry.attempt for entry in journal.read(path)}
-    reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-    return SteelyardError(
-        f"Training run {run_id} failed after {len(attempts)} attempt(s): {reason[0]}",
-        "The run is FAILED in MLflow; its attempts are booked. Nothing was registered.",
-    )
-
-
-def _close_open_attempt(
-    settings: Settings, charge: Charge, path: Path, outcome: Outcome
-) -> None:  # fmt: skip
-    """Book what a controller that is gone has left open, up to now."""
-    left = journal.open_attempt(journal.read(path))
-    if left is None:
-        return
-    writer = producer(settings, f"driver:{charge.run_id}")
-    resource_id = f"train/{charge.run_id}/{left.attempt}"
-    booking = Booking(writer, charge, resource_id, left.started_us, left.attempt)
-    booking.skip_to(left.booked_until_us)
-    at_us = now_us()
-    booking.window("train", at_us, Work())
-    booking.end(max(at_us, booking.booked_until_us), outcome)
-    journal.append(path, Entry("attempt_ended", left.attempt, at_us, outcome))
-
-
-def _load_best(result: Result, workflow: Workflow, network: nn.Module) -> None:
-    rule = workflow.early_stopping
-    sign = 1 if rule.mode == "max" else -1
-    kept: list[tuple[Checkpoint, dict[str, Any]]] = result.best_checkpoints or []
-    judged = [pair for pair in kept if math.isfinite(pair[1].get(rule.metric, math.nan))]
-    if not judged:
-        raise SteelyardError(
-            f"The run reported no checkpoint with {rule.metric}: there is nothing to register.",
-            "A loop of your own must report one, with early_stopping.metric among its metrics.",
-        )
-    best, metrics = max(judged, key=lambda pair: sign * pair[1][rule.metric])
-    note(f"  best: epoch {metrics['epoch']}, {rule.metric} {metrics[rule.metric]:.4f}")
-    with best.as_directory() as folder:
-        _, state = place.load(Path(folder))
-    network.load_state_dict(state["network"])

@@ -4,7 +4,8 @@ Cost is reserved device time × the price in force. Energy is what windows say: 
 declared load model; the window that is still open counts as fully loaded.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from steelyard.bootstrap import Platform
@@ -15,11 +16,13 @@ from steelyard.domain.metering import Resource, SupplyWindow
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import Charge, now_us
 from steelyard_workflows.training.limits import Spent, exceeded
-from steelyard_workflows.training.stop import raise_sign
+from steelyard_workflows.training.stop import STOP_FILE, raise_sign, write_whole
 from steelyard_workflows.workflow import Limits
 
 USD = "USD"
 MJ_PER_KWH = 3_600_000_000
+SPENT_FILE = "spent.json"
+TELL_EVERY_US = 500_000
 
 
 @dataclass(frozen=True)
@@ -117,22 +120,34 @@ class Spending:
 
 
 class Guard:
-    """Raises the stop sign of a run that has reached a limit, once."""
+    """Raises the stop sign in the folder of a run that has reached a limit, once.
 
-    def __init__(self, limits: Limits, spending: Spending, sign: Path) -> None:
+    Where there are limits, what is spent is written there too, for a sweep that adds up.
+    """
+
+    def __init__(self, limits: Limits, spending: Spending, folder: Path) -> None:
         self._limits = limits
         self.spending = spending
-        self._sign = sign
+        self._folder = folder
+        self._told_us = 0
         self._raised = False
 
     def look(self, open_since_us: int, at_us: int) -> None:
         """Compare what is spent with the limits."""
-        if self._raised:
-            return
-        reason = exceeded(self._limits, self.spending.until(open_since_us, at_us))
+        spent = self.spending.until(open_since_us, at_us)
+        if self._limits != Limits() and at_us - self._told_us >= TELL_EVERY_US:
+            write_whole(self._folder / SPENT_FILE, json.dumps(asdict(spent)))
+            self._told_us = at_us
+        reason = None if self._raised else exceeded(self._limits, spent)
         if reason is not None:
-            raise_sign(self._sign, reason)
+            raise_sign(self._folder / STOP_FILE, reason)
             self._raised = True
+
+
+def told(folder: Path) -> Spent | None:
+    """What the run with this folder has said that it spent; None when it has said nothing yet."""
+    path = folder / SPENT_FILE
+    return Spent(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _plus(total: int | None, more: int | None) -> int | None:

@@ -33,7 +33,12 @@ class StopSign:
 
 
 def raise_sign(path: Path, reason: str) -> None:
-    """Ask for an end; a reader sees the whole reason or no sign."""
+    """Ask for an end."""
+    write_whole(path, reason)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of which a reader sees the whole text or none."""
     draft = path.with_name(f"{path.name}.new")
-    draft.write_text(reason, encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)

@@ -8,6 +8,8 @@ from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.domain.estimate import PastWindow
 
+ACTIVITIES = ("train", "compress", "distill_label", "evaluate")
+"""What making a version is booked as."""
 MOST_RUNS = 50
 """The newest so many runs are looked at; older ones ran older code."""
 
@@ -28,7 +30,7 @@ class PastRunStore:
             .join(t.supply_window, (s.resource_id == u.resource_id)
                   & (s.window_start_us == u.window_start_us))
             .where(u.run_id.in_(list(run_ids)[:MOST_RUNS]), u.phase == "training",
-                   u.activity.in_(("train", "evaluate")), r.device_model == device_model)
+                   u.activity.in_(ACTIVITIES), r.device_model == device_model)
             .order_by(u.run_id, u.attempt, u.window_start_us)
         )  # fmt: skip
         with reading(self._engine) as connection:

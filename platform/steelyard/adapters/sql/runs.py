@@ -1,5 +1,6 @@
 """What single runs were charged, whoever carries it now."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, or_, select
@@ -8,6 +9,7 @@ from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.domain.ledger import TO_FAILED, TO_VERSION
 from steelyard.domain.measures import Amount
+from steelyard.domain.model_card import Machine
 
 MOVES = (TO_VERSION, TO_FAILED)
 """Methods that move what a run cost to somebody else: a move is not a charge."""
@@ -57,6 +59,19 @@ class RunStore:
             for row in rows
         )
         return Charged(amounts, max(row.recorded_us for row in rows))
+
+    def machines(self, model: str, run_ids: Collection[str]) -> list[Machine]:
+        """The devices that training runs of a model were given: how many together, and where."""
+        r, o = t.resource.c, t.resource_owner.c
+        query = (
+            select(r.device_count, r.device_model, r.region)
+            .distinct()
+            .join(t.resource_owner, o.resource_id == r.resource_id)
+            .where(o.model == model, o.phase == "training", o.run_id.in_(run_ids))
+        )
+        with reading(self._engine) as connection:
+            found = [Machine(*row) for row in connection.execute(query)]
+        return sorted(found, key=lambda m: (-m.devices, m.device_model, m.region or ""))
 
     def charged_since(self, seq: int) -> list[tuple[str, str]]:
         """Model and run of every run that was charged by an entry after the one of a number."""

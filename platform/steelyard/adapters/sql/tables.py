@@ -121,6 +121,32 @@ model_version = make_table(
     Index("ix_model_version_run_id", "run_id"),
 )
 
+evidence = make_table(
+    "evidence",
+    Column("record_id", Text, primary_key=True),
+    string("model"),
+    integer("version"),
+    string("sha256"),
+    string("artifact_sha256", null=True),
+    string("origin"),
+    string("document"),
+    string("actor"),
+    integer("recorded_us"),
+    CheckConstraint("origin in ('registered', 'measured')", name="origin"),
+    Index("ix_evidence_model_version", "model", "version"),
+)
+
+gate_policy = make_table(
+    "gate_policy",
+    Column("policy_id", Text, primary_key=True),
+    string("model"),
+    string("policy"),
+    string("actor"),
+    string("reason"),
+    integer("recorded_us"),
+    Index("ix_gate_policy_model", "model"),
+)
+
 run_attempt = make_table(
     "run_attempt",
     string("run_id"),
@@ -531,6 +557,6 @@ APPEND_ONLY = (
     resource, resource_end, price, coefficient, model_version, run_attempt, supply_window,
     usage_window, inferred_window, superseded_window, boot_end, usage_conflict, account, batch,
     entry, chain_head, ownership, budget, prediction, label, rollout_event, traffic_intent,
-    traffic_confirmation, observation, promotion,
+    traffic_confirmation, observation, promotion, evidence, gate_policy,
 )  # fmt: skip
 """Facts: rows that never change and never go."""

@@ -1,0 +1,1 @@
+"""Training on somebody else's Ray cluster, through its Jobs API."""
