@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -28,15 +29,20 @@ demo: setup
 browser: setup
 	@PYTHON=$(BIN)/python sh tools/browser.sh > /dev/null
 
+# Most tests share the cores; those that start a cluster or the platform come after, one by one.
+# pytest ends with 5 when ARGS leave it no test.
+NONE := [ $$? -eq 5 ]
+
 test: setup browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not alone" --numprocesses $(WORKERS) --dist loadfile $(ARGS) || $(NONE)
+	$(BIN)/python -m pytest -m alone $(ARGS) || $(NONE)
 
 check: setup browser
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(MAKE) test
 
 # Windows of the generated ledger; ten million take an hour or more and 10 GB.
 WINDOWS ?= 300000
@@ -46,6 +52,8 @@ bench: setup
 	$(BIN)/python tests/benchmarks/metering.py
 	$(BIN)/python tests/benchmarks/metering_http.py
 	$(BIN)/python tests/benchmarks/ledger_at_scale.py --windows $(WINDOWS)
+	$(BIN)/python tests/benchmarks/training.py
+	$(BIN)/python tests/benchmarks/estimates.py
 
 format: setup
 	$(BIN)/ruff format

@@ -22,7 +22,7 @@ import pytest
 from steelyard.bootstrap import Platform
 from steelyard.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(420)]
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 STEELYARD = str(Path(sys.executable).parent / "steelyard")

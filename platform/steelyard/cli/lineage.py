@@ -10,7 +10,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from steelyard.cli.output import emit, stdout
-from steelyard.domain.errors import NotFound
 from steelyard.domain.lineage_tree import SHORT, Branch, branches, label
 from steelyard.domain.model_version import parse_ref
 from steelyard.settings import load_settings
@@ -31,11 +30,7 @@ def lineage(
 
     ref = parse_ref(model)
     platform = Platform(load_settings())
-    number = ref.version
-    if ref.alias is not None:
-        number = platform.registry.aliases(ref.model).get(ref.alias)
-        if number is None:
-            raise NotFound(f"{ref.model} has no alias {ref.alias!r}.")
+    number = ref.number(platform.registry.aliases(ref.model)) if ref.alias else ref.version
     found = platform.lineages.of(ref.model, number)
     emit(_document(ref.model, found), as_json, lambda: _show(ref.model, found))
 

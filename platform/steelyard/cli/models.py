@@ -8,7 +8,6 @@ import typer
 from steelyard.cli import card, choosing, gates, lineage
 from steelyard.cli.output import emit, note, stdout, table
 from steelyard.domain import figures
-from steelyard.domain.errors import NotFound
 from steelyard.domain.model_version import ModelVersion, parse_ref
 from steelyard.services import words
 from steelyard.services.gates import Standing
@@ -50,12 +49,7 @@ def show_model(
     ref = parse_ref(model)
     platform = Platform(load_settings())
     aliases = platform.registry.aliases(ref.model)
-    number = ref.version
-    if ref.alias is not None:
-        if ref.alias not in aliases:
-            known = ", ".join(aliases) or "none"
-            raise NotFound(f"{ref.model} has no alias {ref.alias!r}.", f"It has: {known}.")
-        number = aliases[ref.alias]
+    number = ref.number(aliases)
     versions = (
         platform.registry.versions(ref.model)
         if number is None

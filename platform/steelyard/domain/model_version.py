@@ -1,10 +1,11 @@
 """A registered version: its artefact, signature, lineage, compute profile and evidence."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.evidence import Evidence
 
 Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
@@ -111,6 +112,19 @@ class VersionRef:
     model: str
     version: int | None = None
     alias: str | None = None
+
+    def number(self, aliases: Mapping[str, int]) -> int | None:
+        """The version that is meant, where ``aliases`` are the model's; None: none in particular.
+
+        Raises:
+            NotFound: the model has no such alias.
+        """
+        if self.alias is None:
+            return self.version
+        if self.alias not in aliases:
+            known = ", ".join(aliases) or "none"
+            raise NotFound(f"{self.model} has no alias {self.alias!r}.", f"It has: {known}.")
+        return aliases[self.alias]
 
 
 def parse_ref(text: str) -> VersionRef:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard.domain.cost import Price
-from steelyard.domain.errors import NotFound
 from steelyard.domain.evidence import Evidence
 from steelyard.domain.gates import GatePolicy, judge
 from steelyard.domain.model_version import ModelVersion, VersionRef
@@ -134,14 +133,7 @@ class Choosing:
 
     def _named(self, ref: VersionRef, versions: Sequence[ModelVersion]) -> ModelVersion:
         aliases = self._registry.aliases(ref.model)
-        number = ref.version
-        if ref.alias is not None:
-            if ref.alias not in aliases:
-                known = ", ".join(aliases) or "none"
-                raise NotFound(f"{ref.model} has no alias {ref.alias!r}.", f"It has: {known}.")
-            number = aliases[ref.alias]
-        if number is None:
-            number = aliases.get("champion")
+        number = ref.number(aliases) or aliases.get("champion")
         if number is None:
             trained = [v for v in versions if v.parent is None]
             return (trained or versions)[-1]

@@ -21,7 +21,7 @@ from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
 from .conftest import Crew, Desk, Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 FAULTS = int(os.environ.get("STEELYARD_FAULTS", "26"))
 PRODUCERS = ("producer-1", "producer-2")

@@ -22,7 +22,7 @@ from steelyard_serving.controller import Controller, run
 
 from .conftest import Desk, Server, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND

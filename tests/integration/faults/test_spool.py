@@ -12,7 +12,7 @@ from steelyard.domain.metering import BootEnd, Resource, SupplyWindow
 
 from .conftest import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 SECOND = 1_000_000
 

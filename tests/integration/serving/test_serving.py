@@ -21,7 +21,7 @@ from steelyard.settings import Settings
 from steelyard_serving.environment import proxy_dir
 from steelyard_serving.secret_files import bucket_key
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("applications")]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.usefixtures("applications")]
 ROW = [[1.0, 2.0, 3.0, 4.0]]
 
 

@@ -19,7 +19,7 @@ import pytest
 from steelyard.bootstrap import registry
 from steelyard.settings import Settings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 WORKFLOW = """
 recipe: digits_cnn

@@ -36,6 +36,7 @@ from steelyard_workflows.user_code.session import (
 )
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.
     pytest.mark.filterwarnings("ignore:`.*` is deprecated::ray.data.context"),

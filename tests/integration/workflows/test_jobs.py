@@ -24,7 +24,7 @@ import pytest
 from steelyard.bootstrap import registry
 from steelyard.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(900)]
 
 STEELYARD = Path(sys.executable).with_name("steelyard")
 LIMIT_S = 400

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from steelyard.bootstrap import registry
 from steelyard.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(900)]
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "train-your-own-model.md"
 STEELYARD = Path(sys.executable).with_name("steelyard")

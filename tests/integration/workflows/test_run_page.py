@@ -33,6 +33,7 @@ from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     # MLflow's server starts twice, which takes most of it.
     pytest.mark.timeout(600),

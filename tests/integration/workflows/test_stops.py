@@ -12,6 +12,7 @@ from steelyard.settings import Settings
 from steelyard_workflows.workflow import Workflow
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     pytest.mark.timeout(900),
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.

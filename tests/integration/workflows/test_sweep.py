@@ -16,6 +16,7 @@ from steelyard_workflows.sweeps.run import sweep, sweep_of
 from steelyard_workflows.workflow import Workflow
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     pytest.mark.timeout(600),  # four runs: on a busy machine the usual limit is too short
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.

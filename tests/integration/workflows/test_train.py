@@ -19,6 +19,7 @@ from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.
     pytest.mark.filterwarnings("ignore:`.*` is deprecated::ray.data.context"),

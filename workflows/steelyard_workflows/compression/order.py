@@ -82,9 +82,7 @@ def ordered(
 
 def _parent(reference: str, settings: Settings) -> ModelVersion:
     ref, models = parse_ref(reference), registry(settings)
-    number = ref.version
-    if ref.alias is not None:
-        number = models.aliases(ref.model).get(ref.alias)
+    number = ref.number(models.aliases(ref.model)) if ref.alias else ref.version
     if number is None:
         fault = Fault("model", f"{reference!r} names no single version")
         raise InvalidInput(str(fault), (fault,), f"Write {ref.model}/1, for example.")

@@ -35,6 +35,7 @@ class JobsApi(JobSubmissionClient):
     Raises:
         InvalidInput: the address is not one of a Jobs API.
         Unavailable: nothing answers there, or something else does.
+        Refused: the token that the environment names cannot be read.
     """
 
     def __init__(self, address: str) -> None:
@@ -45,6 +46,8 @@ class JobsApi(JobSubmissionClient):
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # else a RAY_ADDRESS would win
         try:
             super().__init__(self.address)
+        except AuthenticationError as error:
+            raise self._no_token(error) from error
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise Unavailable(
                 f"What answers at {self.address} is not Ray's Jobs API: {error}",
@@ -71,15 +74,18 @@ class JobsApi(JobSubmissionClient):
         except NotFound:
             return None
 
+    def _no_token(self, error: AuthenticationError) -> Refused:
+        return Refused(
+            f"The cluster at {self.address} asks for its token: {str(error).splitlines()[0]}",
+            "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the token of the "
+            "cluster; who runs the cluster has it.",
+        )
+
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
         try:
             return super()._do_request(method, endpoint, timeout=ANSWER_WITHIN_S, **options)
         except AuthenticationError as error:
-            raise Refused(
-                f"The cluster at {self.address} asks for its token: {str(error).splitlines()[0]}",
-                "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the token of the "
-                "cluster; who runs the cluster has it.",
-            ) from error
+            raise self._no_token(error) from error
         except OSError as error:  # all errors of requests are
             raise Unavailable(
                 f"The cluster at {self.address} does not answer: {error}",
