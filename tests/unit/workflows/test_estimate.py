@@ -15,8 +15,9 @@ from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
 from steelyard_workflows.estimates.forecast import Forecast, compared, forecast, past_runs, work
+from steelyard_workflows.estimates.wording import lines
 from steelyard_workflows.loading import Loaded, loaded
-from steelyard_workflows.workflow import Workflow
+from steelyard_workflows.workflow import Limits, Workflow
 from steelyard_workflows.workflow_file import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
@@ -120,6 +121,22 @@ def test_a_limit_of_steps_is_a_limit_of_work(made: Loaded) -> None:
     text = "recipe: digits_cnn\ntrain: {steps: 25, accumulate: 2}\n"
     found = work(parse(text), made.dataset, made.profile)
     assert (found.items, found.epochs) == (2 * 1200 + 640, 3)
+
+
+def test_a_limit_that_the_run_will_reach_is_said_before(
+    made: Loaded, workflow: Workflow, empty: Platform
+) -> None:
+    """Past runs took one to four seconds: what that means for each limit."""
+    for seconds in (1, 2, 4):
+        remember(empty, workflow, seconds, "generic-vcpu")
+    limits = Limits(time_s=0.5, cost_usd=100, energy_kwh=1)
+    found = estimated(made, workflow.model_copy(update={"limits": limits}), empty)
+    assert found.limits == (
+        "limits.time_s, 0.5 s: ends this run early",
+        "limits.cost_usd, 100 USD: leaves room for this run",
+        "limits.energy_kwh, 1 kWh: leaves room for this run",
+    )
+    assert f"  {found.limits[0]}" in lines(found)
 
 
 def test_past_runs_calibrate_the_estimate(

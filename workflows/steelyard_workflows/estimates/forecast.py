@@ -10,18 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from steelyard.bootstrap import Platform, check_registry
 from steelyard.cli.output import note
 from steelyard.domain.errors import Unavailable
+from steelyard.domain.measures import Measures
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
+from steelyard.domain.quantities import KWH_MJ, NANO
 from steelyard.services.estimates import Estimate, Plan
 from steelyard.settings import Settings
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.estimates.probe import probe
 from steelyard_workflows.estimates.wording import comparison, lines
 from steelyard_workflows.loading import Loaded
+from steelyard_workflows.training.limits import Spent, foreseen
 from steelyard_workflows.training.sampling import Plan as Dealt
 from steelyard_workflows.workflow import Workflow
 
@@ -60,10 +63,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A workflow's work and what it is estimated to take."""
+    """A workflow's work, what it is estimated to take, and what its limits will do to it."""
 
     work: Work
     estimate: Estimate
+    limits: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON: ledger units, unknown is None."""
@@ -73,7 +77,7 @@ class Forecast:
              "reason_after": one["reason"]}
             for one in found["budgets"]
         ]  # fmt: skip
-        return {"work": asdict(self.work), **found}
+        return {"work": asdict(self.work), "limits": list(self.limits), **found}
 
     def expected(self) -> dict[str, int | None]:
         """The typical figure of every measure that a finished run can be compared by."""
@@ -129,7 +133,19 @@ def forecast(made: Loaded, workflow: Workflow, settings: Settings) -> Forecast:
         if found.wall_us is None:
             measured = probe(made, workflow)
             found = platform.estimates.of(plan(measured), [], others)
-    return Forecast(planned, found)
+    ends = (_spent(found, end) for end in ("low", "high"))
+    return Forecast(planned, found, tuple(foreseen(workflow.limits, *ends)))
+
+
+def _spent(estimate: Estimate, end: Literal["low", "high"]) -> Spent:
+    """One end of an estimate in the units of limits."""
+    taken: Measures = getattr(estimate, end)
+    wall = getattr(estimate.wall_us, end) if estimate.wall_us else None
+    return Spent(
+        None if wall is None else wall / 1e6,
+        None if taken.cost_nano is None else taken.cost_nano / NANO,
+        None if taken.energy_mj is None else taken.energy_mj / KWH_MJ,
+    )
 
 
 def past_runs(workflow: Workflow, settings: Settings) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ UNKNOWN = {
 
 
 def lines(found: "Forecast") -> list[str]:
-    """The estimate, a line a figure, and a line for each budget that it touches."""
+    """The estimate, a line a figure, and a line for each limit and budget that it touches."""
     planned, estimate = found.work, found.estimate
     early = (
         f"; early stopping may end it after {planned.least_epochs}"
@@ -37,6 +37,7 @@ def lines(found: "Forecast") -> list[str]:
         _row("time", _time(estimate), estimate.time_basis),
         *(_row(words.NAMES[name], _spread(estimate, name), _basis(estimate, name))
           for name in PRICED),
+        *(f"  {line}" for line in found.limits),
         *map(_budget, estimate.budgets),
     ]  # fmt: skip
 
