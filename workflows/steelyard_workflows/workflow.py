@@ -52,6 +52,8 @@ Precision = Literal["fp32", "bf16"]
 class Train(Section):
     """The optimiser's side. ``batch_size`` is the global batch, split over the workers.
 
+    Each worker takes the same number of rows: 64 over 3 workers are 63 a step.
+
     ``accumulate`` batches make one optimiser step. ``steps``, when given, ends training after so
     many optimiser steps, within ``epochs``. The rate rises over ``warmup_steps`` and then follows
     the schedule down to 0 at the end. ``clip_norm`` bounds the gradient's norm.

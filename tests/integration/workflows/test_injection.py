@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,11 +131,21 @@ def shared_ray(ray_cluster: Settings) -> Iterator[Settings]:
     yield ray_cluster
     import ray
 
-    ray.init(address=ray_cluster.local_ray_address, log_to_driver=False)
-    try:
+    with joined(ray_cluster), suppress(ValueError):  # nothing may have started it
         ray.kill(ray.get_actor("AutoscalingCoordinator", "AutoscalingCoordinator"))
-    except ValueError:
-        pass  # nothing has started it
+
+
+@contextmanager
+def joined(settings: Settings) -> Iterator[None]:
+    """Connected with the shared Ray; a connection that other tests keep open stays."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address=settings.local_ray_address, log_to_driver=False)
+    try:
+        yield
     finally:
         ray.shutdown()
 
@@ -185,17 +196,13 @@ def test_a_trainer_calls_the_class_that_the_environment_names(
     recorded = folder / "recorded"
     monkeypatch.setenv(CALLBACKS, "recording.Recorder")
     monkeypatch.setenv("RECORDED", str(recorded))
-    ray.init(address=shared_ray.local_ray_address, log_to_driver=False)
-    try:
-        with restored():
-            DataParallelTrainer(
-                lambda config: ray.train.report({"lr": config["lr"]}),
-                train_loop_config={"lr": 0.5},
-                scaling_config=ScalingConfig(num_workers=2),
-                run_config=RunConfig(storage_path=str(folder)),
-            ).fit()
-    finally:
-        ray.shutdown()
+    with joined(shared_ray), restored():
+        DataParallelTrainer(
+            lambda config: ray.train.report({"lr": config["lr"]}),
+            train_loop_config={"lr": 0.5},
+            scaling_config=ScalingConfig(num_workers=2),
+            run_config=RunConfig(storage_path=str(folder)),
+        ).fit()
     seen = [json.loads(line) for line in recorded.read_text().splitlines()]
     polls = [words for words in seen if words == ["after_worker_group_poll_status"]]
     assert polls, CHANGED

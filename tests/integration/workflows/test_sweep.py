@@ -26,10 +26,10 @@ pytestmark = [
 ]
 
 SWEEP = """
-train: {epochs: 6, batch_size: 11, schedule: constant, warmup_steps: 0}
+train: {epochs: 4, batch_size: 11, schedule: constant, warmup_steps: 0}
 early_stopping: {patience: 6}
 scaling: {workers: 1}
-data: {options: {slow_s: 0.05}}
+data: {options: {slow_s: 0.03}}
 sweep:
   trials: 4
   concurrent: 2
