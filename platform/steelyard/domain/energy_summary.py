@@ -13,6 +13,7 @@ from urllib.parse import quote
 from steelyard.domain.compute import EU_ALERT_FLOP, compute_alert
 from steelyard.domain.energy import MEASURED
 from steelyard.domain.lineage import Upstream
+from steelyard.domain.quantities import KWH_MJ
 from steelyard.domain.table import exact, moment, plain, rounded
 
 SPDX_VERSION = "3.0.1"
@@ -24,7 +25,6 @@ UNCERTAINTY = {
     "nameplate": "upper bound",
 }  # fmt: skip
 """Of the methods that energy is found by."""
-MJ_PER_KWH = 3_600_000_000
 _CREATION, _AGENT = "_:creation", "urn:steelyard:agent"
 
 
@@ -193,7 +193,7 @@ def _energy(stage: Stage) -> dict[str, Any]:
     total = stage.energy_mj
     return {
         "energy_mj": total,
-        "energy_kwh": None if total is None else plain(rounded(Fraction(total, MJ_PER_KWH), 12)),
+        "energy_kwh": None if total is None else plain(rounded(Fraction(total, KWH_MJ), 12)),
         "status": stage.status,
         "boundary": "devices, with the idle time that is the version's; without the building",
         "methods": [

@@ -16,11 +16,11 @@ from steelyard.domain.charge import DAY_US, Charge
 from steelyard.domain.cost import Price
 from steelyard.domain.focus_columns import Version
 from steelyard.domain.focus_naming import RESERVED, naming
+from steelyard.domain.quantities import KWH_MJ
 from steelyard.domain.table import Cell, exact, moment, plain, rounded
 
 NANO, MICRO = 9, 6
 QUANTITY_PLACES, KWH_PLACES, SHARE_PLACES = 15, 12, 12
-MJ_PER_KWH = 3_600_000_000
 UNITS = {"device_hour": "Hours"}
 PRICING = {"on_demand": "Standard", "internal": "Standard", "spot": "Dynamic",
            "reserved": "Committed"}  # fmt: skip
@@ -184,7 +184,7 @@ def _quantity(nano: int, price: Price) -> Decimal:
 def _measured(charge: Charge) -> dict[str, Cell]:
     energy, carbon, embodied = charge.energy_mj, charge.carbon_ug, charge.embodied_ug
     return {
-        "x_EnergyKwh": None if energy is None else rounded(Fraction(energy, MJ_PER_KWH),
+        "x_EnergyKwh": None if energy is None else rounded(Fraction(energy, KWH_MJ),
                                                            KWH_PLACES),
         "x_CarbonLocationKgCo2e": None if carbon is None else exact(carbon, NANO),
         "x_CarbonEmbodiedKgCo2e": None if embodied is None else exact(embodied, NANO),

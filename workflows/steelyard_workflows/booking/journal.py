@@ -5,14 +5,14 @@ driver shows progress, logs metrics, and, when the controller is gone, knows wha
 """
 
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from steelyard.domain.metering import Outcome
+from steelyard_workflows.beside import Beside
 
 Event = Literal[
     "attempt_started", "report", "checkpoint", "window", "stopped", "diverged", "refused",
@@ -82,23 +82,18 @@ def reason(entries: Sequence[Entry], *events: Event) -> Entry | None:
     return next((entry for entry in reversed(entries) if entry.event in events), None)
 
 
-class Follower:
+class Follower(Beside):
     """Hands each new entry to ``handle`` from a thread, until the block ends.
 
     An error in ``handle`` ends the following and is raised when the block ends well.
     """
 
     def __init__(self, path: Path, handle: Callable[[Entry], None]) -> None:
+        super().__init__("journal")
         self._path = path
         self._handle = handle
         self._seen = 0
         self._error: Exception | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -106,8 +101,7 @@ class Follower:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         if kind is None and self._error is not None:
             raise self._error
 

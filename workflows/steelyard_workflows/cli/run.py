@@ -29,12 +29,11 @@ def run(
     variables = dict(os.environ)
     from steelyard.bootstrap import check_region
     from steelyard.settings import load_settings
-    from steelyard_workflows.environment import VARIABLES
+    from steelyard_workflows.environment import set_variables
 
     settings = load_settings()
     check_region(settings)
-    for name, value in VARIABLES.items():  # for us; the script's environment stays its own
-        os.environ.setdefault(name, value)
+    set_variables()  # for us; the script's environment stays its own
     from steelyard_workflows.tracking.totals import accounted
     from steelyard_workflows.user_code.running import run as run_script
     from steelyard_workflows.user_code.session import Session

@@ -25,13 +25,13 @@ WIDTH, HEADS, LAYERS = 64, 4, 2
 class ByteGpt(nn.Module):
     """Logits for the next byte at every place."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH, heads: int = HEADS, layers: int = LAYERS) -> None:
         super().__init__()
-        self.embed = nn.Embedding(CLASSES, WIDTH)
-        self.places = nn.Parameter(torch.randn(CONTEXT, WIDTH) * 0.02)
-        self.layers = nn.ModuleList(Layer(WIDTH, HEADS, causal=True) for _ in range(LAYERS))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.predict = nn.Linear(WIDTH, CLASSES, bias=False)
+        self.embed = nn.Embedding(CLASSES, width)
+        self.places = nn.Parameter(torch.randn(CONTEXT, width) * 0.02)
+        self.layers = nn.ModuleList(Layer(width, heads, causal=True) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.predict = nn.Linear(width, CLASSES, bias=False)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.predict.weight = self.embed.weight
 

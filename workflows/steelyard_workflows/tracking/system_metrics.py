@@ -1,12 +1,11 @@
 """How busy the driver's node is while a run goes on: CPU and memory, sampled by a thread."""
 
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import psutil
+
+from steelyard_workflows.beside import Beside
 
 EVERY_S = 5.0
 TOGETHER = 6
@@ -29,29 +28,15 @@ def sample(step: int) -> list[Row]:
     return [(name, value, at_ms, step) for name, value in values.items()]
 
 
-class Sampler:
+class Sampler(Beside):
     """Reads every ``EVERY_S`` seconds during a block, and hands over ``TOGETHER`` samples at once.
 
     What is left is handed over when the block ends, after a last sample.
     """
 
     def __init__(self, write: Callable[[list[Row]], None]) -> None:
+        super().__init__("system metrics")
         self._write = write
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="system metrics", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
 
     def _run(self) -> None:
         psutil.cpu_percent()  # a thread's first call has nothing to compare with

@@ -13,6 +13,7 @@ from steelyard.domain.cost import Price, charges, price_at
 from steelyard.domain.energy import LoadModel, window_energy
 from steelyard.domain.errors import Refused
 from steelyard.domain.metering import Resource, SupplyWindow
+from steelyard.domain.quantities import KWH_MJ
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import Charge, now_us
 from steelyard_workflows.training.limits import Spent, exceeded
@@ -20,7 +21,6 @@ from steelyard_workflows.training.stop import STOP_FILE, raise_sign, write_whole
 from steelyard_workflows.workflow import Limits
 
 USD = "USD"
-MJ_PER_KWH = 3_600_000_000
 SPENT_FILE = "spent.json"
 TELL_EVERY_US = 500_000
 
@@ -104,7 +104,7 @@ class Spending:
         return Spent(
             (at_us - began) / 1e6,
             None if cost is None else cost / 1e9,
-            None if energy is None else energy / MJ_PER_KWH,
+            None if energy is None else energy / KWH_MJ,
         )
 
     def _cost(self, window: SupplyWindow) -> int | None:
