@@ -223,7 +223,10 @@ def application_name(model: str, version: int) -> str:
 
 
 def deployment_name(version: ModelVersion) -> str:
-    """The deployment inside it, which carries the digest: other bytes, other deployment."""
+    """The deployment inside it, which carries the digest: other bytes, other deployment.
+
+    The form is ONNX by whatever runtime it is run.
+    """
     return f"onnx-{version.sha256[:16]}"
 
 

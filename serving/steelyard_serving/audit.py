@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, TypedDict, cast
 
 from steelyard.domain.audit import ArmName
@@ -12,8 +11,7 @@ PROBE = "x-steelyard-probe"
 ANSWER = "x-steelyard-answer"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a request ended. ``error`` is what the client was told."""
 
     status: int

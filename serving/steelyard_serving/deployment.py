@@ -37,9 +37,7 @@ class Replica:
         answer = await self._ingress.answer(
             request.method, request.scope["path"], headers, request.stream()
         )
-        return Response(
-            answer.body, answer.status, dict(answer.headers), media_type="application/json"
-        )
+        return Response(answer.body, answer.status, answer.headers)
 
     def check_health(self) -> None:
         """Ray Serve asks every few seconds; a replica that cannot meter is replaced.

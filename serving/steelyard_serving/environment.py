@@ -78,6 +78,8 @@ def prepare(settings: Settings) -> None:
 _CONSTANT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # One node has nowhere to move its replicas to, and the edge that asks them has ended before.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # Workers run at nice 15 by default and would starve beside anything else.
     "RAY_worker_niceness": "0",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",

@@ -5,7 +5,7 @@ import http.client
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_serving.audit import ANSWER, PROBE
-from steelyard_serving.open_inference import zero_request
+from steelyard_serving.protocols.open_inference import zero_request
 
 TIMEOUT_S = 5.0
 

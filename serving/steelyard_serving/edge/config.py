@@ -3,12 +3,14 @@
 A request's way: id and unit -> route of its model -> bucket -> arm and version -> Ray Serve at
 ``/v/<model>/<version>/…``. The replica marks what it answered (``x-steelyard-answer``); what
 comes back without the mark was said by Ray Serve about itself and is tried again.
+What is asked about the server as a whole, the edge answers itself, from its maps (``paths``).
 """
 
 from base64 import b64encode
 
 from steelyard.settings import Settings
 from steelyard_serving.edge.files import EdgeFiles, edge_files
+from steelyard_serving.edge.paths import addresses, deny, json_error, own_answers
 
 ROOM_MS = 2000
 """Pause of a retry. With the attempts below it outlives a restart of Ray Serve's HAProxy."""
@@ -16,8 +18,6 @@ ROOM_MS = 2000
 ATTEMPTS = 8
 BUFFER_BYTES = 128 * 1024
 """A request is repeated only when it fits into one buffer; a larger one is tried once."""
-
-MODEL = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
 
 
 def render(settings: Settings, key: bytes) -> str:
@@ -47,12 +47,12 @@ defaults
     # When a connection that was used before breaks, HAProxy closes the client's without a word, as
     # HTTP allows from a client's second request on. So a first request never gets such a one.
     http-reuse safe
-    http-error status 400 {_json("malformed HTTP request")}
-    http-error status 408 {_json("the request did not arrive in time")}
-    http-error status 500 {_json("internal error")}
-    http-error status 502 {_json("the model server broke off")}
-    http-error status 503 {_json("no model server answers")} hdr retry-after 1
-    http-error status 504 {_json("the model server took too long")}
+    http-error status 400 {json_error("malformed HTTP request")}
+    http-error status 408 {json_error("the request did not arrive in time")}
+    http-error status 500 {json_error("internal error")}
+    http-error status 502 {json_error("the model server broke off")}
+    http-error status 503 {json_error("no model server answers")} hdr retry-after 1
+    http-error status 504 {json_error("the model server took too long")}
 """
 
 
@@ -61,8 +61,8 @@ def _edge(settings: Settings, files: EdgeFiles, key: bytes) -> str:
 frontend edge
     bind {settings.host}:{settings.edge_port}
 {_identity()}
-{_own_answers(files)}
-{_addresses(files)}
+{own_answers(settings, files)}
+{addresses(settings, files)}
 {_choice(files, key)}
 {_onward(settings)}
     http-after-response set-header x-prediction-id %[var(txn.id)]
@@ -77,47 +77,6 @@ def _identity() -> str:
     http-request set-header x-prediction-id %[var(txn.id)]"""
 
 
-def _own_answers(files: EdgeFiles) -> str:
-    server = """'{"name":"steelyard","version":"0.1.0","extensions":["parameters"]}'"""
-    healthy = """'{"live":true,"ready":true}'"""
-    waiting = """'{"live":true,"ready":false}'"""
-    answer = "http-request return status 200 content-type application/json string"
-    return f"""\
-    acl reads method GET HEAD
-    acl own path /v2 /v2/ /v2/health/live /v2/health/ready
-    acl ready str(ready),map_str_int({files.status},0) eq 1
-    {_deny(405, "use GET", "own !reads", "hdr allow GET")}
-    {answer} {server} if {{ path /v2 /v2/ }}
-    {answer} '{{"live":true}}' if {{ path /v2/health/live }}
-    {answer} {healthy} if {{ path /v2/health/ready }} ready
-    http-request return status 503 content-type application/json string {waiting} \
-hdr retry-after 1 if {{ path /v2/health/ready }}"""
-
-
-def _addresses(files: EdgeFiles) -> str:
-    """Which model, which version if the path pins one, and what is asked of it."""
-    infer, about = "(/infer)", "(/ready)?"
-    return f"""\
-    acl split path_reg ^/v2/models/{MODEL}{infer}$ ^/v2/models/{MODEL}{about}$
-    acl pinned path_reg ^/v2/models/{MODEL}/versions/[0-9]{{1,9}}{infer}$ \
-^/v2/models/{MODEL}/versions/[0-9]{{1,9}}{about}$
-    acl infers path_end /infer
-    {_deny(404, "no such path", "!split !pinned")}
-    {_deny(405, "use POST", "infers !{ method POST }", "hdr allow POST")}
-    {_deny(405, "use GET", "!infers !reads", "hdr allow GET")}
-    http-request set-var(txn.model) path,field(4,/)
-    http-request set-var(txn.route) var(txn.model),map({files.routes})
-    http-request set-var(txn.version) path,field(6,/) if pinned
-    http-request set-var-fmt(txn.key) %[var(txn.model)]/%[var(txn.version)] if pinned
-    http-request set-var(txn.deployed) var(txn.key),map({files.deployed}) if pinned
-    acl routed var(txn.route) -m found
-    acl deployed var(txn.deployed) -m found
-    http-request return status 404 content-type application/json lf-string \
-'{{"error":"unknown model %[var(txn.model)]"}}' if !routed !deployed split
-    http-request return status 404 content-type application/json lf-string \
-'{{"error":"%[var(txn.key)] is not deployed"}}' if pinned !deployed"""
-
-
 def _choice(files: EdgeFiles, key: bytes) -> str:
     """The bucket and the arm: the integers of ``steelyard.domain.traffic``, computed in C."""
     secret = b64encode(key).decode()
@@ -128,7 +87,7 @@ def _choice(files: EdgeFiles, key: bytes) -> str:
     http-request set-var(txn.lineage) var(txn.route),field(4,|)
     http-request set-var(txn.generation) var(txn.route),field(5,|)
     acl has_unit req.fhdr(x-unit-id) -m len gt 0
-    {_deny(400, "x-unit-id: at most 256 bytes", "{ req.fhdr(x-unit-id) -m len gt 256 }")}
+    {deny(400, "x-unit-id: at most 256 bytes", "{ req.fhdr(x-unit-id) -m len gt 256 }")}
     http-request set-var(txn.unit) var(txn.id)
     http-request set-var(txn.unit) req.fhdr(x-unit-id) if has_unit
     http-request set-var(txn.bucket) var(txn.lineage),concat(|,txn.unit),\
@@ -137,8 +96,9 @@ hmac(sha256,{secret}),bytes(0,4),hex,hex2i,mod(10000) if routed
     acl low var(txn.ahead) -m int lt 0
     http-request set-var(txn.arm) str(stable) if split
     http-request set-var(txn.version) var(txn.stable) if split
-    http-request set-var(txn.arm) str(canary) if split low
-    http-request set-var(txn.version) var(txn.canary) if split low
+    # What is only read is of the stable version, so that it is the same at each look.
+    http-request set-var(txn.arm) str(canary) if split infers low
+    http-request set-var(txn.version) var(txn.canary) if split infers low
     http-request set-var(txn.arm) str(pinned) if pinned"""
 
 
@@ -147,7 +107,7 @@ def _onward(settings: Settings) -> str:
     limit = settings.body_limit_bytes
     large = f"{{ req.hdr_val(content-length) gt {limit} }}"
     return f"""\
-    {_deny(413, f"the body is larger than {limit} bytes", large)}
+    {deny(413, f"the body is larger than {limit} bytes", large)}
     # A request is repeatable only if all of it is here before its first byte goes on.
     http-request wait-for-body time 10s
     http-request set-header x-steelyard-arm %[var(txn.arm)]
@@ -155,11 +115,7 @@ def _onward(settings: Settings) -> str:
     http-request set-header x-steelyard-generation %[var(txn.generation)] if routed
     http-request set-header x-steelyard-lineage %[var(txn.lineage)] if routed
     http-request set-header x-steelyard-unit %[var(txn.unit)] if has_unit
-    acl asks_ready path_end /ready
-    http-request set-var-fmt(txn.base) /v/%[var(txn.model)]/%[var(txn.version)]
-    http-request set-path %[var(txn.base)]/infer if infers
-    http-request set-path %[var(txn.base)]/ready if !infers asks_ready
-    http-request set-path %[var(txn.base)]/ if !infers !asks_ready"""
+    http-request set-path /v/%[var(txn.model)]/%[var(txn.version)]/%[var(txn.asked)]"""
 
 
 def _backends(settings: Settings, files: EdgeFiles) -> str:
@@ -196,9 +152,9 @@ backend serve_again
 
 def _answers() -> str:
     """What the client gets to see of an answer."""
-    busy = _json("the model is busy")
-    broken = _json("the model server broke off")
-    absent = _json("the model is not being served right now")
+    busy = json_error("the model is busy")
+    broken = json_error("the model server broke off")
+    absent = json_error("the model is not being served right now")
     return f"""\
     acl marked res.hdr(x-steelyard-answer) -m found
     # A replica that dies between head and body of its answer: nobody gets half of it.
@@ -213,11 +169,3 @@ def _answers() -> str:
     http-response del-header x-steelyard- -m beg
     http-response del-header x-request-id
     http-response del-header server"""
-
-
-def _json(error: str) -> str:
-    return f"""content-type application/json string '{{"error":"{error}"}}'"""
-
-
-def _deny(status: int, error: str, condition: str, header: str = "") -> str:
-    return f"http-request return status {status} {_json(error)} {header} if {condition}"

@@ -39,7 +39,7 @@ class EdgeFiles:
 
     @property
     def status(self) -> Path:
-        """``ready`` -> 0 or 1."""
+        """``ready`` -> 0 or 1; ``index`` and ``index_ready`` -> the repository index."""
         return self.folder / "status.map"
 
     @property

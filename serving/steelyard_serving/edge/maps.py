@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import orjson
+
 from steelyard.domain.traffic import Route
 
 Entries = Mapping[str, str]
@@ -31,9 +33,25 @@ def deployed_entries(deployed: frozenset[tuple[str, int]]) -> dict[str, str]:
 def status_entries(
     routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]
 ) -> dict[str, str]:
-    """Ready means: something is routed and every model's stable version is deployed."""
-    ready = bool(routes) and all((r.model, r.stable) in deployed for r in routes.values())
-    return {"ready": str(int(ready))}
+    """What the edge says of the whole: is it ready, and which versions are there.
+
+    Ready means: something is routed and every model's stable version is deployed. The index is
+    JSON without a space, as a map holds it: all that is deployed or should be, and the ready ones.
+    """
+    stable = {(route.model, route.stable) for route in routes.values()}
+    index = [_indexed(*key, key in deployed) for key in sorted(stable | deployed)]
+    ready = [one for one in index if one["state"] == "READY"]
+    return {
+        "ready": str(int(bool(routes) and stable <= deployed)),
+        "index": orjson.dumps(index).decode(),
+        "index_ready": orjson.dumps(ready).decode(),
+    }
+
+
+def _indexed(model: str, version: int, ready: bool) -> dict[str, str]:
+    """A line of Triton's repository index."""
+    state, reason = ("READY", "") if ready else ("UNAVAILABLE", "not-deployed")
+    return {"name": model, "version": str(version), "state": state, "reason": reason}
 
 
 def generations(entries: Entries) -> dict[str, int]:

@@ -29,8 +29,8 @@ SIGNATURE = Signature(
 )
 
 
-def _served(folder: Path, version: int) -> ServedVersion:
-    """Version ``n`` multiplies by ``n`` and fails, in the graph, for 1e30."""
+def make_served(folder: Path, version: int) -> ServedVersion:
+    """Version ``n`` multiplies by ``n``; the largest numbers overflow, so they get no answer."""
     factor = numpy_helper.from_array(np.array([version], np.float32), "factor")
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "factor"], ["y"])],
@@ -59,7 +59,7 @@ def _served(folder: Path, version: int) -> ServedVersion:
 def versions(ray_cluster: Settings) -> dict[int, ServedVersion]:
     """Versions 1 and 2 of a model that multiplies by its version."""
     ray_cluster.cache_dir.mkdir(exist_ok=True)
-    return {n: _served(ray_cluster.cache_dir, n) for n in (1, 2)}
+    return {n: make_served(ray_cluster.cache_dir, n) for n in (1, 2)}
 
 
 @pytest.fixture(scope="session")

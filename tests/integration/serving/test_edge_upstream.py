@@ -20,7 +20,7 @@ from steelyard_serving.traffic_router import EdgeRouter
 
 from .conftest import Client, Edge
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = pytest.mark.integration
 BODY = b'{"a":1}'
 ANSWER = b"HTTP/1.1 200 OK\r\nx-steelyard-answer: 1\r\ncontent-length: 7\r\n\r\n"
 Script = Callable[[socket.socket], None]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
+import orjson
 import psutil
 import pytest
 
@@ -44,6 +45,14 @@ def test_the_protocols_calls(client: Any, route: Any) -> None:
     assert client.call("GET", "/v2")[2]["name"] == "steelyard"
     assert client.call("GET", "/v2/models/scale")[2]["inputs"][0]["shape"] == [-1, 4]
     assert client.call("GET", "/v2/models/scale/ready")[2] == {"name": "scale", "ready": True}
+    assert [one["version"] for one in client.call("POST", "/v2/repository/index")[2]] == ["1", "2"]
+    before = client.call("GET", "/v2/models/scale/stats")[2]["model_stats"][0]
+    assert client.infer(ROW * 3)[0] == 200
+    after = client.call("GET", "/v2/models/scale/stats")[2]["model_stats"][0]
+    assert after["inference_count"] == before["inference_count"] + 3
+    asked, json = orjson.dumps({"inputs": ROW}), {"content-type": "application/json"}
+    scored = client.call("POST", "/models/scale/invocations", asked, json)
+    assert scored[::2] == (200, {"predictions": {"y": ROW}})
 
 
 @pytest.mark.parametrize(
@@ -196,10 +205,11 @@ def test_changed_bytes_are_never_served(
 
 
 def test_a_replica_loads_no_training_library() -> None:
-    """What a replica imports holds neither torch nor MLflow nor SQLAlchemy."""
+    """What a replica imports holds neither torch nor MLflow nor pandas nor SQLAlchemy."""
     code = (
         "import sys, steelyard_serving.deployment;"
-        "print([m for m in ('torch', 'mlflow', 'sqlalchemy', 'onnx') if m in sys.modules])"
+        "unwanted = ('torch', 'mlflow', 'sqlalchemy', 'onnx', 'pandas', 'pyarrow');"
+        "print([m for m in unwanted if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -52,3 +52,16 @@ def make_served(tmp_path: Path) -> Callable[[int], ServedVersion]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def make_version() -> Callable[[Signature], ModelVersion]:
+    """Makes a version with a signature, of which nothing else matters."""
+
+    def make(signature: Signature) -> ModelVersion:
+        return ModelVersion(
+            model="m", version=3, run_id="r", source="s", artifact="a", sha256="0", size_bytes=1,
+            variant="fp32", relation="trained", signature=signature, created_us=1,
+        )  # fmt: skip
+
+    return make

