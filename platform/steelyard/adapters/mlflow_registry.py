@@ -1,23 +1,22 @@
 """``Registry`` on MLflow: what MLflow does not know of a version stands in its tags.
 
 A version is made by one write with all its tags, so it exists whole or not at all; a version
-without our tags was made by somebody else and is refused. Artefacts are ONNX in one file, and
-their SHA-256 is checked on the very bytes that are handed on. Nothing here unpickles.
+without our tags was made by somebody else and is refused.
 """
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from steelyard.adapters.mlflow_answers import unavailable
+from steelyard.adapters.mlflow_artifacts import MlflowArtifacts, logged_model
 from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.evidence import Evidence, document, evidence_digest, read
+from steelyard.domain.model_files import check_name, check_size
 from steelyard.domain.model_version import (
+    ONNXRUNTIME,
     Candidate,
     FlopsProfile,
     ModelVersion,
@@ -28,7 +27,6 @@ from steelyard.domain.model_version import (
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
-from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -36,8 +34,6 @@ from mlflow.tracking import MlflowClient
 PREFIX = "steelyard."
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow says of a thing that is not there; anything else is trouble on the way."""
-LARGEST_ARTIFACT = 2 * 2**30
-"""ONNX in one file ends at 2 GiB (protobuf)."""
 
 
 class MlflowRegistry:
@@ -46,6 +42,7 @@ class MlflowRegistry:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._artifacts = MlflowArtifacts(self._client, uri)
 
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
@@ -97,7 +94,13 @@ class MlflowRegistry:
         return NotFound(f"{model} has no version {version}.", f"It has: {numbers or 'none'}.")
 
     def register(self, candidate: Candidate) -> ModelVersion:
-        """Make a version out of a logged model in one write, tags and all."""
+        """Make a version out of a logged model in one write, tags and all.
+
+        Raises:
+            Refused: its file is of a kind that is not registered, or too large.
+        """
+        check_name(candidate.artifact)
+        check_size(candidate.artifact, candidate.size_bytes)
         try:
             self._client.create_registered_model(candidate.model)
         except MlflowException as error:
@@ -105,7 +108,7 @@ class MlflowRegistry:
                 raise
         made = self._client.create_model_version(
             candidate.model, candidate.source, candidate.run_id, tags=_tags(candidate),
-            model_id=_logged_model(candidate.source),
+            model_id=logged_model(candidate.source),
         )  # fmt: skip
         return self.version(candidate.model, int(made.version))
 
@@ -129,69 +132,24 @@ class MlflowRegistry:
         if self.aliases(model).get(alias) != version:
             self._client.set_registered_model_alias(model, alias, str(version))
 
+    def check(self, version: ModelVersion) -> None:
+        """Prove the registry's own copy of a version's file; no cached one is taken for it.
+
+        Raises:
+            NotFound: it is gone.
+            Refused: it is not what was registered; both digests are named.
+        """
+        self._artifacts.proved(version)
+
     def fetch(self, version: ModelVersion, cache: Path) -> Path:
         """The artefact under ``cache``, named by its digest, private and checked.
 
         Raises:
-            Refused: the bytes are not those that were registered, or are no plain file.
+            NotFound: it is gone.
+            Refused: it is not what was registered, or of a kind that nothing here may load.
+            Unavailable: the disk is full.
         """
-        target = cache / version.sha256 / f"model{Path(version.artifact).suffix}"
-        if target.exists() and _sha256(target) == version.sha256:
-            return target
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                source = f"{self._location(version)}/{version.artifact}"
-                local = Path(download_artifacts(source, dst_path=scratch, tracking_uri=self._uri))
-            except (MlflowException, OSError) as error:
-                raise NotFound(
-                    f"The artefact of {version.name} is gone: {error}",
-                    "Restore the registry's artefact store, or register the version again.",
-                ) from error
-            _check(local, version)
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = target.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(local, partial)
-            _check(partial, version)
-            partial.rename(target)
-        return target
-
-    def _location(self, version: ModelVersion) -> str:
-        """Where a version's files are.
-
-        MLflow's own look-up of a ``models:/m-…`` URI asks the process's default tracking URI,
-        which need not be ours.
-        """
-        model_id = _logged_model(version.source)
-        if model_id is None:
-            return version.source
-        return str(self._client.get_logged_model(model_id).artifact_location)
-
-
-def _logged_model(source: str) -> str | None:
-    """The logged model that a source names; a server wants to be told it as well."""
-    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
-
-
-def _check(path: Path, version: ModelVersion) -> None:
-    if path.is_symlink() or not path.is_file() or path.stat().st_nlink != 1:
-        raise Refused(f"The artefact of {version.name} is not a plain file.")
-    if path.stat().st_size > LARGEST_ARTIFACT:
-        raise Refused(f"The artefact of {version.name} is larger than 2 GiB.")
-    found = _sha256(path)
-    if found != version.sha256:
-        raise Refused(
-            f"The artefact of {version.name} was changed: SHA-256 is {found[:12]}…, "
-            f"registered as {version.sha256[:12]}….",
-            "It will not be loaded. Register a new version.",
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        hasher = sha256()
-        while block := file.read(1 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()
+        return self._artifacts.cached(version, cache)
 
 
 def _tags(candidate: Candidate) -> dict[str, str]:
@@ -204,6 +162,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
         "parent_version": candidate.parent,
         "parameters": candidate.parameters,
         "recipe_sha256": candidate.recipe_sha256,
+        "runtime": candidate.runtime,
         "signature": json.dumps(asdict(candidate.signature)),
         "flops": json.dumps(asdict(candidate.flops)) if candidate.flops else None,
         **_evidence_tags(candidate.evidence),
@@ -251,6 +210,7 @@ def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
         evidence=_evidence(tags.get("evidence")),
         aliases=aliases,
         recipe_sha256=tags.get("recipe_sha256"),
+        runtime=tags.get("runtime", ONNXRUNTIME),  # older versions do not say
     )
 
 

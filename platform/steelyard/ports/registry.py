@@ -33,6 +33,13 @@ class Registry(Protocol):
         """Point an alias at a version; repeating it changes nothing."""
         ...
 
+    def check(self, version: ModelVersion) -> None:
+        """Prove the registry's own copy of a version's file, whatever is in any cache.
+
+        Raises NotFound when it is gone, Refused when its bytes are not what was registered.
+        """
+        ...
+
     def fetch(self, version: ModelVersion, cache: Path) -> Path:
         """The artefact as a private file under ``cache``, its SHA-256 checked.
 
