@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ class Taken:
     start_s: float
 
 
-def plain(recipe: str) -> None:
-    """The bare loop; one line of JSON with each epoch's rows per second."""
+def plain(recipe: str, rank: int = 0, world: int = 1, store: str = "") -> None:
+    """The bare loop; one line of JSON with each epoch's rows per second, of all processes.
+
+    Several processes (torch's own DDP) meet at the file ``store``.
+    """
     import torch
 
     from steelyard_workflows import data
@@ -42,15 +46,22 @@ def plain(recipe: str) -> None:
     from steelyard_workflows.training.sampling import Plan
 
     torch.set_num_threads(1)
+    if world > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{store}", rank=rank, world_size=world
+        )
     made = named(recipe)
-    step, train = _bare_step(recipe), made.workflow.train
-    plan = Plan(train.seed, len(data.load(made.data, made.workflow).train), train.batch_size, 1, 1)
+    step, train = _bare_step(recipe, shared=world > 1), made.workflow.train
+    rows = len(data.load(made.data, made.workflow).train)
+    plan = Plan(train.seed, rows, train.batch_size, world, 1)
     speeds = []
     for epoch in range(1, EPOCHS[recipe] + 1):
         began = time.perf_counter()
         for batch in range(plan.batches):
-            step(plan.step_from(epoch, batch, 0)[0])
-        speeds.append(plan.batches * plan.size / (time.perf_counter() - began))
+            step(plan.step_from(epoch, batch, rank)[0])
+        speeds.append(plan.batches * plan.batch / (time.perf_counter() - began))
+    if world > 1:
+        torch.distributed.destroy_process_group()
     print(json.dumps(speeds))
 
 
@@ -90,7 +101,7 @@ def in_turns(recipe: str, folder: str) -> None:
     )
 
 
-def _bare_step(recipe: str) -> Any:
+def _bare_step(recipe: str, *, shared: bool = False) -> Any:
     """A function that takes one step of a second network of the recipe, in a bare torch loop."""
     import torch
 
@@ -102,6 +113,8 @@ def _bare_step(recipe: str) -> Any:
     train = made.workflow.train
     rows = data.load(made.data, made.workflow).train
     network = made.build(made.workflow).train()
+    if shared:
+        network = torch.nn.parallel.DistributedDataParallel(network)
     optimizer = optimizers.make(train, network.parameters())
     inputs, labels = torch.from_numpy(rows.inputs), torch.from_numpy(rows.labels)
 
@@ -173,6 +186,15 @@ def run_plain(recipe: str) -> float:
     return statistics.median(speeds[1:])
 
 
+def run_plain_two(recipe: str) -> float:
+    """Rows per second of two processes of the bare loop with torch's DDP."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        store = str(Path(folder) / "store")
+        two = pool.map(lambda rank: _child("plain", recipe, rank, "2", store, home=None), "01")
+        speeds: list[float] = json.loads(next(iter(two)))
+    return statistics.median(speeds[1:])
+
+
 def run_steelyard(recipe: str, workers: int) -> Taken:
     """`steelyard train` with a home of its own; its speed stands in its journal."""
     with tempfile.TemporaryDirectory() as folder:
@@ -237,18 +259,22 @@ def spread(values: list[float], digits: int = 3) -> str:
 def main(rounds: int) -> None:
     """Print every figure."""
     for recipe in EPOCHS:
-        steps, ratios, starts, scale = [], [], [], []
+        steps, ratios, starts, scale, bare_scale, beside = [], [], [], [], [], []
         for _ in range(rounds):
             steps.append(step_ratio(recipe))
-            bare = run_plain(recipe)
+            bare, bare_two = run_plain(recipe), run_plain_two(recipe)
             ours, two = run_steelyard(recipe, 1), run_steelyard(recipe, 2)
             ratios.append(ours.rows_per_s / bare)
             starts.append(ours.start_s)
             scale.append(two.rows_per_s / ours.rows_per_s / 2)
+            bare_scale.append(bare_two / bare / 2)
+            beside.append(two.rows_per_s / bare_two)
         print(f"{recipe}: steps per second of processor time / plain loop's {spread(steps)}")
         print(f"{recipe}: rows/s on the wall clock / plain loop's {spread(ratios)}")
         print(f"{recipe}: seconds from the command to the first epoch's report {spread(starts, 1)}")
-        print(f"{recipe}: scaling efficiency of two workers {spread(scale)}", flush=True)
+        print(f"{recipe}: scaling efficiency of two workers {spread(scale)}, "
+              f"of two bare processes {spread(bare_scale)}")  # fmt: skip
+        print(f"{recipe}: rows/s of two workers / two bare processes {spread(beside)}", flush=True)
     for strategy in ("ddp", "fsdp2"):
         steps_mb, end_mb = peaks(strategy)
         print(f"wide_gpt, {strategy}: memory of a worker for training {steps_mb:.0f} MB, "
@@ -259,6 +285,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["plain", recipe]:
             plain(recipe)
+        case ["plain", recipe, rank, world, store]:
+            plain(recipe, int(rank), int(world), store)
         case ["in_turns", recipe, folder]:
             in_turns(recipe, folder)
         case ["memory", strategy, folder]:
