@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.domain.errors import Refused, Unavailable
+from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO
+from steelyard.domain.onnx_file import check_onnx
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
     from sqlalchemy import Engine
 
     from steelyard.adapters.power.board import Board, EnergyAccount
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from steelyard.adapters.system_clock import SystemClock
     from steelyard.domain.energy import LoadModel
     from steelyard.domain.model_version import ModelVersion
+    from steelyard.ports.model_session import ModelSession
     from steelyard.ports.power_meter import PowerMeter
     from steelyard.ports.registry import Registry
     from steelyard.services.audits import Audits
@@ -58,6 +60,9 @@ if TYPE_CHECKING:
     from steelyard.services.witness import Witnessing
 
 log = logging.getLogger("steelyard.bootstrap")
+
+EXTRA_OF = {ONNXRUNTIME: "serving", OPENVINO: "openvino"}
+"""The extra of this distribution that brings a runtime."""
 
 
 def producer(settings: Settings, producer_id: str) -> "Producer":
@@ -106,18 +111,45 @@ def node_claim(settings: Settings, meter: "PowerMeter") -> "NodeClaim":
     return NodeClaim(places(meter.boundary, Path(settings.powercap_root)))
 
 
-def onnx_session(data: bytes) -> "InferenceSession":
-    """A model's bytes, ready to run as every replica runs them."""
-    from steelyard.adapters.onnx_session import onnx_session
+def runtime_session(runtime: str, data: bytes) -> "ModelSession":
+    """An ONNX file's bytes, ready to run as every replica of that runtime runs them.
 
-    return onnx_session(data)
+    Raises:
+        Refused: they are no ONNX file or reach outside of it, no replica runs this, or the library
+            is not installed here.
+    """
+    check_onnx(data)
+    return session_class(runtime)(data)
 
 
-def hardware_profile() -> dict[str, str]:
-    """What this machine is, as far as it decides how fast a model runs."""
+def session_class(runtime: str) -> "type[ModelSession]":
+    """What opens bytes in a runtime; its library is imported, without what reports to its makers.
+
+    Raises:
+        Refused: no replica runs this, or the library is not installed here.
+    """
+    try:
+        if runtime == ONNXRUNTIME:
+            from steelyard.adapters.onnx_session import OnnxSession
+
+            return OnnxSession
+        if runtime == OPENVINO:
+            from steelyard.adapters.openvino_session import OpenVinoSession
+
+            return OpenVinoSession
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"{runtime} is not installed here, and nothing else may run this file.",
+            f'pip install "steelyard[{EXTRA_OF[runtime]}]" in this environment.',
+        ) from error
+    raise Refused(f"No replica runs {runtime}.")
+
+
+def hardware_profile(runtime: str = ONNXRUNTIME) -> dict[str, str]:
+    """What this machine is, as far as it decides how fast a model runs by ``runtime``."""
     from steelyard.adapters.hardware import hardware_profile
 
-    return hardware_profile()
+    return hardware_profile(runtime)
 
 
 def energy_source(settings: Settings) -> str:
@@ -364,7 +396,7 @@ class Platform:
         from steelyard.services.gates import Gates
 
         store = EvidenceStore(self.engine)
-        return Gates(store, self.registry, self.clock, hardware_profile())
+        return Gates(store, self.registry, self.clock, hardware_profile)
 
     @cached_property
     def comparisons(self) -> "Comparisons":
@@ -372,9 +404,8 @@ class Platform:
         from steelyard.services.comparisons import Comparisons
 
         return Comparisons(
-            self.registry, self.gates, self.catalog, self.clock, hardware_profile(),
-            self.settings.price_sku,
-        )  # fmt: skip
+            self.registry, self.gates, self.catalog, self.clock, self.settings.price_sku
+        )
 
     @cached_property
     def choosing(self) -> "Choosing":
@@ -383,7 +414,7 @@ class Platform:
 
         return Choosing(
             self.registry, self.gates, self.statements, self.reports, self.catalog, self.clock,
-            hardware_profile(), self.settings.price_sku,
+            self.settings.price_sku,
         )  # fmt: skip
 
     @cached_property
@@ -403,9 +434,8 @@ class Platform:
 
         pages = MlflowRunPages(self.settings.registry_uri)
         return Cards(
-            self.registry, self.gates, self.statements, self.reports, RunStore(self.engine),
-            pages, hardware_profile(),
-        )  # fmt: skip
+            self.registry, self.gates, self.statements, self.reports, RunStore(self.engine), pages
+        )
 
     @cached_property
     def device_power(self) -> "LoadModel | None":

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.model_version import MODEL_NAME
 
 MARKS = (
     "STEELYARD_CONFIG", "STEELYARD_SUPERVISED", "STEELYARD_RUN_MODEL", "STEELYARD_RUN_TEAM",
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     jobs_address: str = Field(
         default="",
         description="Jobs API of a Ray cluster that training is submitted to; empty: train here.",
+    )
+    litert_python: str = Field(
+        default="", description="Python that has litert-torch; empty: no .tflite files are made."
     )
     host: str = Field(default="127.0.0.1", description="Address that the public ports bind to.")
     edge_port: int = Field(default=8080, ge=1, le=65535, description="Inference requests.")
@@ -133,6 +137,11 @@ class Settings(BaseSettings):
     )
     body_limit_bytes: int = Field(
         default=8 * 2**20, ge=1024, description="Largest request body; a larger one gets 413."
+    )
+    default_model: str = Field(
+        default="",
+        pattern=f"^({MODEL_NAME.pattern})?$",
+        description="Model that answers at /invocations and /ping; empty: none does.",
     )
 
     @classmethod

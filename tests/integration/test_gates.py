@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import pytest
 from mlflow import MlflowClient
+from onnx import TensorProto, helper
 
 from steelyard.bootstrap import Platform, hardware_profile
 from steelyard.cli.app import run
@@ -24,7 +25,9 @@ from steelyard.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-BYTES = b"the file of a model"
+ENDS = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+SAME = helper.make_node("Identity", ["x"], ["y"])
+BYTES = helper.make_model(helper.make_graph([SAME], "g", ENDS[:1], ENDS[1:])).SerializeToString()
 SHA256 = sha256(BYTES).hexdigest()
 GOOD = Evidence(
     size_bytes=100, accuracy=0.97, examples=360, latency_ms_p50=0.2, latency_ms_p95=0.3,
@@ -145,7 +148,7 @@ def test_a_version_that_passes_is_deployed(platform: Platform) -> None:
         ("not compared", "quality unknown"),
         ("measured alone", "quality unknown"),
         ("guessing", "chance fail"),
-        ("other bytes", "has no measured evidence"),
+        ("other bytes", "is not the one that was measured"),
         ("chance unknown", "chance unknown"),
         ("no ONNX file", "replicas load ONNX"),
     ],
@@ -186,7 +189,7 @@ def test_a_flipped_bit_is_refused(platform: Platform, tmp_path: Path) -> None:
     assert platform.registry.fetch(version, tmp_path / "sound").read_bytes() == BYTES
     stored = Path(urlparse(version.source).path) / "model.onnx"
     stored.write_bytes(BYTES[:-1] + bytes([BYTES[-1] ^ 1]))
-    with pytest.raises(Refused, match="was changed: SHA-256"):
+    with pytest.raises(Refused, match="was changed: its SHA-256"):
         platform.registry.fetch(version, tmp_path / "flipped")
 
 

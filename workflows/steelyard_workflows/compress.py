@@ -12,11 +12,12 @@ from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import Stopwatch, charge_for, now_us, stopwatch
-from steelyard_workflows.compression import bf16_evidence, making
+from steelyard_workflows.compression import making
 from steelyard_workflows.compression.claim import check_parent, claimed, no_room, registered
 from steelyard_workflows.compression.making import Product
 from steelyard_workflows.compression.order import Order, ordered
-from steelyard_workflows.evaluation.evidence import measure
+from steelyard_workflows.evaluation.evidence import Subject, measure, subject
+from steelyard_workflows.evaluation.runtime import library_of
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.tracking.run import tracked
 from steelyard_workflows.tracking.run_page import file_for, log_artifact, log_metrics, set_tags
@@ -92,17 +93,13 @@ def _keep_recipe(order: Order, run_id: str, settings: Settings) -> None:
 def _evaluated(
     product: Product, order: Order, settings: Settings, watch: Stopwatch
 ) -> Evidence:  # fmt: skip
-    source, split = order.source, order.source.dataset.test
+    source = order.source
+    own, parent = Subject(product.artifact.path, product.runtime), subject(source.path)
     with watch.measure("evaluate") as work:
-        if product.artifact.path.suffix == ".onnx":
-            measured = measure(product.artifact.path, split, source.path, device_power(settings))
-        else:
-            measured = bf16_evidence.measure(product.source, split, source.path)
-        before, own = source.flops, product.flops
+        measured = measure(own, source.dataset.test, parent, device_power(settings))
         work.items = measured.inferences
-        if before and own and before.forward is not None and own.forward is not None:
-            # Half of it in the parent, half in the variant: hence no datatype either.
-            work.flop = measured.inferences * (before.forward + own.forward) // 2
+        # Part of it in the parent, part in the variant: hence no datatype.
+        work.flop = measured.flop(product.flops, source.flops)
     return measured.evidence
 
 
@@ -139,4 +136,5 @@ def _entry(order: Order, product: Product, run_id: str, evidence: Evidence) -> E
         parameters=product.parameters,
         parent=version.version,
         recipe_sha256=order.sha256,
+        runtime=library_of(product.runtime),
     )

@@ -14,6 +14,8 @@ VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_worker_niceness": "0",
+    # These have another environment than the workers of a run, which cannot use them.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -39,6 +41,9 @@ def prepare(settings: Settings) -> None:
     cluster's token, or none.
     """
     set_variables()
+    if not settings.ray_address and RAY_JOB not in os.environ:
+        # An actor of each run that waits for a node to be reclaimed. With our one, all would be.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     if "RAY_AUTH_MODE" in os.environ or RAY_JOB in os.environ:
         return
     os.environ["RAY_AUTH_MODE"] = "token"

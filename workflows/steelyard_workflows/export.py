@@ -16,7 +16,7 @@ from torch import nn
 
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Signature, TensorSpec
-from steelyard_workflows.evaluation.runtime import logits_of, session
+from steelyard_workflows.evaluation.runtime import opened
 
 OPSET = 20
 LARGEST_BATCH = 4096
@@ -61,10 +61,12 @@ def export(network: nn.Module, rows: NDArray[Any], into: Path) -> Artifact:
     ``rows`` are inputs to compare the file with the network on; none of them is stored.
 
     Raises:
-        Refused: an operation has no ONNX form, the file computes something else than the
-            network, or it has another opset.
+        Refused: a weight is NaN or infinite, an operation has no ONNX form, the number of answers
+            is not that of the rows, the file computes something else than the network, or it has
+            another opset.
     """
     network.eval()
+    _check_finite(network)
     path = into / "model.onnx"
     try:
         onnx.save_model(_trace(network, rows), path)
@@ -73,6 +75,15 @@ def export(network: nn.Module, rows: NDArray[Any], into: Path) -> Artifact:
     _check_opset(path)
     _check_numbers(path, network, rows)
     return artifact(path)
+
+
+def _check_finite(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise Refused(
+                f"Weight {name} holds NaN or infinity; nothing was registered.",
+                "The training diverged: use a smaller learning rate, or clip_norm.",
+            )
 
 
 def _trace(network: nn.Module, rows: NDArray[Any]) -> onnx.ModelProto:
@@ -152,12 +163,17 @@ def _check_opset(path: Path) -> None:
 
 def _check_numbers(path: Path, network: nn.Module, rows: NDArray[Any]) -> None:
     """With real rows: random ones may be far from what a network has learned to tell apart."""
-    runtime = session(path)
+    runtime = opened(path)
     for batch in CHECKED_BATCHES:
         some = np.resize(rows, (batch, *rows.shape[1:]))
         with torch.no_grad():
             expected = network(torch.from_numpy(some)).numpy()
-        found = logits_of(runtime, some)
+        found = runtime.answer(some)
+        if len(found) != batch:
+            raise Refused(
+                f"The network gives {len(found)} answers for {batch} rows; nothing was registered.",
+                "A row has one answer, whatever stands in it and however many are asked at once.",
+            )
         worst = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
         if not worst <= TOLERANCE:
             raise Refused(

@@ -14,7 +14,8 @@ from steelyard.settings import Settings
 from steelyard_workflows import data, recipe
 from steelyard_workflows.booking.metering import charge_for, stopwatch
 from steelyard_workflows.data import Split
-from steelyard_workflows.evaluation.evidence import measure
+from steelyard_workflows.evaluation.evidence import measure, subject
+from steelyard_workflows.evaluation.runtime import check_runs
 from steelyard_workflows.tracking.run import workflow_of
 from steelyard_workflows.workflow import Workflow
 
@@ -26,11 +27,12 @@ def measure_again(model: str, number: int, settings: Settings) -> EvidenceRecord
 
     Raises:
         NotFound: there is no such version.
-        Refused: bytes or evidence were changed, nothing says how it was trained, or the test rows
-            are not those that it was registered with.
+        Refused: bytes or evidence were changed, nothing here runs the file, nothing says how it
+            was trained, or the test rows are not those that it was registered with.
     """
     platform = Platform(settings)
     version = platform.registry.version(model, number)
+    check_runs(version)
     parent = platform.registry.version(model, version.parent) if version.parent else None
     known = platform.gates.records(version)
     workflow = workflow_of(settings, parent or version)
@@ -56,10 +58,12 @@ def _measure(
         stopwatch(settings, charge, resource, is_attempt=False) as watch,
         watch.measure("evaluate") as work,
     ):
-        measured = measure(path, split, before, platform.device_power)
-        work.count(measured.inferences, version.flops)
+        own, beside = subject(path, version.runtime), subject(before) if before else None
+        measured = measure(own, split, beside, platform.device_power)
+        work.count(measured.own, version.flops)
         if parent is not None:
-            work.datatype = None  # half of it in the parent's, half in the variant's
+            work.items, work.datatype = measured.inferences, None  # part of it is the parent's
+            work.flop = measured.flop(version.flops, parent.flops)
     return measured.evidence
 
 

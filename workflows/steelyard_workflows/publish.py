@@ -11,7 +11,7 @@ from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import charge_for, stopwatch
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.evaluation.evidence import measure
+from steelyard_workflows.evaluation.evidence import measure, subject
 from steelyard_workflows.export import INFERENCES, export
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.workflow import Workflow
@@ -36,7 +36,7 @@ def publish(
             artifact = export(network, split.inputs, Path(scratch))
             work.count(INFERENCES, profile)
         with watch.measure("evaluate") as work:
-            measured = measure(artifact.path, split, power=device_power(settings))
+            measured = measure(subject(artifact.path), split, power=device_power(settings))
             work.count(measured.inferences, profile)
         evidence = measured.evidence
         note(f"  test accuracy {evidence.accuracy:.4f} on {evidence.examples} rows")

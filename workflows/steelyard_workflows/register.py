@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from steelyard.bootstrap import keep_evidence, registry
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import Evidence
+from steelyard.domain.model_files import check_content
 from steelyard.domain.model_version import (
+    ONNXRUNTIME,
     Candidate,
     FlopsProfile,
     ModelVersion,
@@ -51,14 +53,17 @@ class Entry:
     parameters: int | None = None
     parent: int | None = None
     recipe_sha256: str | None = None
+    runtime: str = ONNXRUNTIME
 
 
 def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersion:
     """Log the file in the active run and register it.
 
     Raises:
-        Refused: the evidence is of another file, or the registry's copy is.
+        Refused: the evidence is of another file, or the registry's copy is; or the file is of a
+            kind that may run code, or not what its name says.
     """
+    check_content(artifact.path.name, artifact.path.read_bytes())
     measured = entry.evidence.artifact_sha256 if entry.evidence else None
     if measured not in (None, artifact.sha256):
         raise Refused(
@@ -71,7 +76,7 @@ def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersi
         sha256=artifact.sha256, size_bytes=artifact.size_bytes, variant=entry.variant,
         relation=entry.relation, signature=artifact.signature, parent=entry.parent,
         parameters=entry.parameters, flops=entry.flops, evidence=entry.evidence,
-        recipe_sha256=entry.recipe_sha256,
+        recipe_sha256=entry.recipe_sha256, runtime=entry.runtime,
     )  # fmt: skip
     with deferred():
         version = registry(settings).register(candidate)

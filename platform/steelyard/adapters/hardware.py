@@ -2,35 +2,49 @@
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 """What decides how fast INT8 and BF16 are on a CPU."""
+THREADS = 1
+"""Of a session; a replica is one device of the ledger."""
+PROVIDER = "CPUExecutionProvider"
+"""onnxruntime's name for the device that computes."""
+SESSIONS = {
+    "onnxruntime": {"provider": PROVIDER, "threads": str(THREADS)},
+    "openvino": {"threads": str(THREADS)},
+}
+"""How replicas run a library; one that they do not have says its version alone."""
 
 
-def hardware_profile() -> dict[str, str]:
-    """CPU model, its flags that matter, cores, runtime and threads. Unknown parts are left out."""
+def hardware_profile(runtime: str = "onnxruntime") -> dict[str, str]:
+    """CPU model, its flags that matter, cores, a runtime, its threads. Unknown parts are left out.
+
+    ``runtime`` is the library that computes; where it is not installed, nothing is said of it.
+    """
+    return {**_machine(), **_runtime(runtime)}
+
+
+@cache
+def _machine() -> dict[str, str]:
     model, flags = _cpu()
     found = {
         "cpu": model,
         "cpu_flags": " ".join(flag for flag in FLAGS if flag in flags),
         "cores": str(os.cpu_count() or ""),
         "machine": platform.machine(),
-        **_runtime(),
     }
     return {key: value for key, value in found.items() if value}
 
 
-def _runtime() -> dict[str, str]:
-    """The runtime that replicas use; a control plane without one does not know."""
+@cache
+def _runtime(library: str) -> dict[str, str]:
     try:
-        installed = version("onnxruntime")
+        return {"runtime": f"{library} {version(library)}", **SESSIONS.get(library, {})}
     except PackageNotFoundError:
         return {}
-    from steelyard.adapters.onnx_session import PROVIDER, THREADS
-
-    return {"runtime": f"onnxruntime {installed}", "provider": PROVIDER, "threads": str(THREADS)}
 
 
 def _cpu() -> tuple[str, frozenset[str]]:

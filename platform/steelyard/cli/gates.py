@@ -73,7 +73,9 @@ def promote_check(
     from steelyard.bootstrap import Platform
 
     name, version = version_of(model)
-    found = Platform(load_settings()).gates.examine(name, version)
+    platform = Platform(load_settings())
+    found = platform.gates.examine(name, version)
+    platform.registry.check(platform.registry.version(name, version))
     document: dict[str, Any] = {
         "model": name, "version": version, "passed": found.passed, "stale": found.stale,
         "evidence_sha256": found.record.sha256 if found.record else None,

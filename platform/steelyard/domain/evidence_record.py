@@ -42,14 +42,16 @@ def current(
 
 
 def check_registered(version: ModelVersion, records: Sequence[EvidenceRecord]) -> None:
-    """Refuse a version whose record in the registry is not the one that it was registered with.
+    """Refuse a version of which the registry says something else than when it was registered.
 
     Raises:
-        Refused: it was changed there; names the fields and both digests.
+        Refused: its record was changed there (names the fields and both digests), or what the
+            record speaks of: the file's digest, or what runs it.
     """
     kept = next((r for r in records if r.origin == "registered"), None)
     if kept is None:
         return
+    _check_file(version, kept.evidence)
     shown = version.evidence
     found = evidence_digest(shown) if shown is not None else None
     if found == kept.sha256:
@@ -60,3 +62,20 @@ def check_registered(version: ModelVersion, records: Sequence[EvidenceRecord]) -
         f"SHA-256 is {found or 'that of nothing'}, registered was {kept.sha256}.",
         "It takes no traffic. Restore the registry's record, or register the model again.",
     )
+
+
+def _check_file(version: ModelVersion, evidence: Evidence) -> None:
+    """Figures of one file say nothing of another, nor of the same one run by something else."""
+    measured = evidence.artifact_sha256
+    if measured not in (None, version.sha256):
+        raise Refused(
+            f"The file of {version.name} is not the one that was measured when it was registered: "
+            f"its SHA-256 is {version.sha256}, measured was {measured}.",
+            "It takes no traffic. Register the file as a new version.",
+        )
+    ran_by = evidence.hardware.get("runtime", version.runtime).partition(" ")[0]
+    if version.servable and ran_by != version.runtime:
+        raise Refused(
+            f"{version.name} would be run by {version.runtime}, measured was {ran_by}.",
+            "It takes no traffic. Restore the registry's record, or register the model again.",
+        )

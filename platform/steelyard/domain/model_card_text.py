@@ -167,7 +167,7 @@ def _limits(card: Card) -> Iterator[str]:
            "passes the model on has to add them.")  # fmt: skip
     if card.parent is not None:
         yield f"- `base_model` names a version of this registry, {card.parent}, not a public one."
-    if not v.artifact.endswith(".onnx"):
+    if not v.servable:
         yield "- Replicas load ONNX: this file is not served."
     if e is None:
         return

@@ -10,6 +10,9 @@ from steelyard.domain.evidence import Evidence
 
 Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
 FlopsOrigin = Literal["counted", "analytic", "inherited", "unknown"]
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+SERVED_BY = (ONNXRUNTIME, OPENVINO)
+"""The libraries that replicas have."""
 MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
 
 
@@ -55,7 +58,8 @@ class FlopsProfile:
 class Candidate:
     """A logged model that is about to become a version: all of it, before anything is written.
 
-    ``recipe_sha256`` is the digest of the recipe that a variant was made by.
+    ``recipe_sha256`` is the digest of the recipe that a variant was made by. ``runtime`` is the
+    library that runs the file.
     """
 
     model: str
@@ -72,13 +76,15 @@ class Candidate:
     flops: FlopsProfile | None = None
     evidence: Evidence | None = None
     recipe_sha256: str | None = None
+    runtime: str = ONNXRUNTIME
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """A version in the registry. ``created_us`` is the registry's clock.
 
-    ``recipe_sha256`` is the digest of a variant's recipe; None for trained versions.
+    ``recipe_sha256`` is the digest of a variant's recipe; None for trained versions. ``runtime``
+    is the library that runs the file, by which it was measured and is served.
     """
 
     model: str
@@ -98,11 +104,17 @@ class ModelVersion:
     evidence: Evidence | None = None
     aliases: tuple[str, ...] = field(default=())
     recipe_sha256: str | None = None
+    runtime: str = ONNXRUNTIME
 
     @property
     def name(self) -> str:
         """``digits/2``, as people write it."""
         return f"{self.model}/{self.version}"
+
+    @property
+    def servable(self) -> bool:
+        """Whether there are replicas that load the file."""
+        return self.artifact.endswith(".onnx") and self.runtime in SERVED_BY
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Model cards: what registry, ledger and tracker know of a version, put together."""
 
-from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,11 @@ FILE = "README.md"
 
 
 class Cards:
-    """The use case of describing a version. ``here`` is the hardware that serves."""
+    """The use case of describing a version."""
 
     def __init__(
         self, registry: "Registry", gates: Gates, statements: Statements, reports: "ReportStore",
-        runs: "RunStore", pages: "RunPages", here: Mapping[str, str],
+        runs: "RunStore", pages: "RunPages",
     ) -> None:  # fmt: skip
         self._registry = registry
         self._gates = gates
@@ -37,7 +36,6 @@ class Cards:
         self._reports = reports
         self._runs = runs
         self._pages = pages
-        self._here = here
 
     def card(self, model: str, version: int) -> Card:
         """Everything that is known of a version now.
@@ -51,9 +49,10 @@ class Cards:
         evidence = standing.record.evidence if standing.record else None
         statement = self._statements.model(model)
         line = next((v for v in statement.versions if v.version == version), None)
+        policy, here = self._gates.policy(model), self._gates.here(found)
         return Card(
             found, standing.record, standing.state, standing.why,
-            judge(self._gates.policy(model), evidence, self._here, found.parent is not None),
+            judge(policy, evidence, here, found.parent is not None),
             Making(Measures()) if line is None else self._making(found, line),
             statement.as_of_us, statement.ledger_seq, statement.ledger_hash,
             self._parent_gone(found), self._recipe(found),

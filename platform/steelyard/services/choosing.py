@@ -67,11 +67,11 @@ class Earning:
 
 
 class Choosing:
-    """The use case of choosing. ``here`` is the hardware that serves, ``sku`` its price's name."""
+    """The use case of choosing. ``sku`` names the price of the hardware that serves."""
 
     def __init__(
         self, registry: "Registry", gates: Gates, statements: Statements, reports: "ReportStore",
-        catalog: "CatalogStore", clock: "Clock", here: Mapping[str, str], sku: str,
+        catalog: "CatalogStore", clock: "Clock", sku: str,
     ) -> None:  # fmt: skip
         self._registry = registry
         self._gates = gates
@@ -79,7 +79,6 @@ class Choosing:
         self._reports = reports
         self._catalog = catalog
         self._clock = clock
-        self._here = here
         self._sku = sku
 
     def recommend(self, ref: VersionRef, ask: Ask) -> Advice:
@@ -143,7 +142,7 @@ class Choosing:
         self, version: ModelVersion, standing: Standing, policy: GatePolicy, books: "_Books"
     ) -> Candidate:
         evidence = standing.record.evidence if standing.record else None
-        findings = judge(policy, evidence, self._here, version.parent is not None)
+        findings = judge(policy, evidence, self._gates.here(version), version.parent is not None)
         time = books.times.get(version.version)
         cost = books.served.get(version.version)
         if cost is None and books.anchor is not None and time is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Where = tuple[str | None, ...]
 """What decides speed, of one machine."""
+HERE: Where = ()
+"""This machine, with whatever a version is run by on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class Sheet:
     """A model's versions on one plane, and where their figures are from.
 
     ``hardware`` is that of the compared figures, ``here`` whether it is this machine's;
-    ``labels`` those that quality was judged on. ``price`` is given where money is the axis,
-    ``energy_methods`` where energy is.
+    ``runtimes`` are what they were run by, ``labels`` those that quality was judged on.
+    ``price`` is given where money is the axis, ``energy_methods`` where energy is.
     """
 
     model: str
@@ -38,6 +40,7 @@ class Sheet:
     placed: tuple[Placed, ...]
     hardware: Mapping[str, str]
     here: bool
+    runtimes: tuple[str, ...]
     labels: int | None
     price: Price | None = None
     energy_methods: tuple[str, ...] = ()
@@ -48,7 +51,7 @@ class Sheet:
         if not self.hardware:
             return f"{self.model}: nothing was measured yet."
         where = self.hardware
-        parts = [where.get("cpu", "unknown processor"), where.get("runtime", "unknown runtime")]
+        parts = [where.get("cpu", "unknown processor"), *(self.runtimes or ["unknown runtime"])]
         if "threads" in where:
             parts.append(f"{where['threads']} thread{'' if where['threads'] == '1' else 's'}")
         if not self.here:
@@ -68,17 +71,15 @@ class Sheet:
 
 
 class Comparisons:
-    """The use case of comparing. ``here`` is the hardware that serves, ``sku`` its price's name."""
+    """The use case of comparing. ``sku`` names the price of the hardware that serves."""
 
     def __init__(
-        self, registry: "Registry", gates: Gates, catalog: "CatalogStore", clock: "Clock",
-        here: Mapping[str, str], sku: str,
-    ) -> None:  # fmt: skip
+        self, registry: "Registry", gates: Gates, catalog: "CatalogStore", clock: "Clock", sku: str
+    ) -> None:
         self._registry = registry
         self._gates = gates
         self._catalog = catalog
         self._clock = clock
-        self._here = here
         self._sku = sku
 
     def pareto(self, model: str, against: AxisName) -> Sheet:
@@ -89,18 +90,19 @@ class Comparisons:
         """
         axis = AXES[against]
         standings = [(v, self._gates.standing(v)) for v in versions_of(self._registry, model)]
-        records = [s.record.evidence for _, s in standings if s.record is not None]
-        place = common([_place(e.hardware) for e in records], _place(self._here))
-        rows = common([e.data_sha256 for e in records])
+        held = [(_place(s), s.record.evidence) for _, s in standings if s.record is not None]
+        place = common([where for where, _ in held], HERE)
+        rows = common([e.data_sha256 for _, e in held])
         price = None
         if axis.name == "cost":
             price = price_today(self._catalog, self._clock, self._sku)
         points = [_point(v, s, axis, price, (place, rows)) for v, s in standings]
-        used = [e for e in records if _place(e.hardware) == place and e.data_sha256 == rows]
+        used = [e for where, e in held if where == place and e.data_sha256 == rows]
+        runtimes = {e.hardware["runtime"] for e in used if "runtime" in e.hardware}
         methods = {e.own.energy_method for e in used if e.own and e.own.energy_method}
         return Sheet(
             model, axis, placed(points), used[0].hardware if used else {},
-            place == _place(self._here), used[0].labels if used else None, price,
+            place == HERE, tuple(sorted(runtimes)), used[0].labels if used else None, price,
             tuple(sorted(methods)) if axis.name == "energy" else (),
         )  # fmt: skip
 
@@ -141,7 +143,7 @@ def _point(
     e, nano = standing.record.evidence, price.price_nano if price else None
     cost, theirs = measured(axis, e, "own", nano), measured(axis, e, "parent", nano)
     place, rows = shared
-    apart = "measured on other hardware" if _place(e.hardware) != place and axis.on_hardware else ""
+    apart = "measured on other hardware" if _place(standing) != place and axis.on_hardware else ""
     apart = apart or ("measured on other rows" if e.data_sha256 != rows else "")
     missing = "" if cost is not None else f"{axis.title.lower()} was not measured"
     if axis.name == "cost" and price is None:
@@ -152,5 +154,7 @@ def _point(
     )  # fmt: skip
 
 
-def _place(hardware: Mapping[str, str]) -> Where:
-    return tuple(hardware.get(key) for key in DECIDES_SPEED)
+def _place(standing: Standing) -> Where:
+    if standing.state == "fresh" or standing.record is None:
+        return HERE
+    return tuple(standing.record.evidence.hardware.get(key) for key in DECIDES_SPEED)

@@ -4,7 +4,7 @@ A version's evidence is copied into the ledger when it is registered, and from t
 registry's record must be that one. A version of an earlier Steelyard is copied when first seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -20,15 +20,15 @@ from steelyard.domain.gates import (
     judge,
     passed,
 )
-from steelyard.domain.model_version import ModelVersion
+from steelyard.domain.model_version import SERVED_BY, ModelVersion
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.evidence import EvidenceStore
     from steelyard.ports.clock import Clock
     from steelyard.ports.registry import Registry
 
-SERVED = ".onnx"
-"""The one kind of file that replicas load."""
+Here = Callable[[str], Mapping[str, str]]
+"""The hardware that serves, by the library that a version is run by."""
 MEASURE_AGAIN = "Measure it again here: steelyard models measure"
 
 
@@ -66,12 +66,16 @@ class Gates:
 
     def __init__(
         self, store: "EvidenceStore", registry: "Registry", clock: "Clock",
-        here: Mapping[str, str],
+        here: Here,
     ) -> None:  # fmt: skip
         self._store = store
         self._registry = registry
         self._clock = clock
         self._here = here
+
+    def here(self, version: ModelVersion) -> Mapping[str, str]:
+        """The hardware that would serve a version, and what would run it there."""
+        return self._here(version.runtime)
 
     def policy(self, model: str) -> GatePolicy:
         """What is asked of a model's versions; the default where nobody said otherwise."""
@@ -129,13 +133,14 @@ class Gates:
 
     def standing(self, version: ModelVersion) -> Standing:
         """How a version's evidence stands here and now, for people to look at."""
+        here = self.here(version)
         try:
-            record = current(self.records(version), version.sha256, self._here)
+            record = current(self.records(version), version.sha256, here)
         except Refused as refused:
             return Standing("changed", None, (refused.message,))
         if record is None:
             return Standing("none")
-        stale = other_hardware(record.evidence.hardware, self._here)
+        stale = other_hardware(record.evidence.hardware, here)
         return Standing("stale" if stale else "fresh", record, stale)
 
     def examine(self, model: str, version: int) -> Examination:
@@ -146,33 +151,43 @@ class Gates:
                 was changed.
         """
         found = self._registry.version(model, version)
-        if not found.artifact.endswith(SERVED):
+        if not found.servable:
             raise Refused(
-                f"{found.name} ({found.variant}) takes no traffic: its file is {found.artifact}, "
-                "and replicas load ONNX.",
+                f"{found.name} ({found.variant}) takes no traffic: its file is {found.artifact} "
+                f"for {found.runtime}, and replicas load ONNX in {' or '.join(SERVED_BY)}.",
                 "Serve its parent, or make a variant that is an ONNX file.",
             )
-        record = current(self.records(found), found.sha256, self._here)
+        here = self.here(found)
+        record = current(self.records(found), found.sha256, here)
         evidence = record.evidence if record else None
         policy = self.policy(model)
-        findings = judge(policy, evidence, self._here, found.parent is not None)
-        stale = other_hardware(evidence.hardware, self._here) if evidence else ()
+        # The registry's word alone does not make it an orphan of which less is asked.
+        parent = found.parent is not None or (evidence is not None and evidence.compared)
+        findings = judge(policy, evidence, here, parent)
+        stale = other_hardware(evidence.hardware, here) if evidence else ()
         return Examination(found.name, policy, record, stale, findings)
 
     def admit(self, model: str, version: int, override: str | None = None) -> str:
         """Let a version take traffic, or refuse.
 
         ``override`` is an operator's reason to let it in all the same; the answer says what was
-        overridden, and is empty when nothing was. Changed evidence cannot be overridden.
+        overridden, and is empty when nothing was. A changed file or changed evidence cannot be
+        overridden.
 
         Raises:
-            NotFound, Refused: there is no such version, its evidence was changed, or a gate was
-                not passed.
+            NotFound, Refused: there is no such version, its file or its evidence was changed, or
+                a gate was not passed.
             InvalidInput: the reason is empty.
         """
         if override is not None:
             _must_have_reason(override)
         examined = self.examine(model, version)
+        overridden = self._overridden(examined, override)
+        self._registry.check(self._registry.version(model, version))
+        return overridden
+
+    def _overridden(self, examined: Examination, override: str | None) -> str:
+        """What is passed over, and why; empty when all gates were passed."""
         if examined.passed:
             return ""
         missing = failures(examined)

@@ -76,6 +76,9 @@ class ListedVersions:
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Not kept."""
 
+    def check(self, version: ModelVersion) -> None:
+        """There is no file that could have changed."""
+
     def fetch(self, version: ModelVersion, cache: Path) -> Path:
         """Where it would lie."""
         return cache / version.artifact
@@ -91,7 +94,7 @@ class Delivery:
         self.store = RolloutStore(self.engine)
         self.facts = FactStore(self.engine)
         versions = ListedVersions()
-        gates = Gates(EvidenceStore(self.engine), versions, clock, {"cpu": "test"})
+        gates = Gates(EvidenceStore(self.engine), versions, clock, lambda _: {"cpu": "test"})
         predictions = PredictionStore(self.engine)
         self.rollouts = Rollouts(self.store, predictions, versions, gates, clock)
         token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.evaluation.evidence import measure
+from steelyard_workflows.evaluation.evidence import measure, subject
 from steelyard_workflows.export import Artifact, artifact
 from steelyard_workflows.variants.int8_static import quantize, quantized_operations
 from steelyard_workflows.variants.steps import KINDS, kind_named
@@ -37,7 +37,7 @@ def test_int8_is_measured_beside_its_parent(
     exported: Artifact, int8: Artifact, digits: Dataset
 ) -> None:
     """Agreement, both accuracies and both latencies come from one run on named hardware."""
-    found = measure(int8.path, digits.test, exported.path).evidence
+    found = measure(subject(int8.path), digits.test, subject(exported.path)).evidence
     assert found.agreement is not None and found.agreement >= 0.98
     assert found.parent_accuracy is not None
     assert abs(found.accuracy - found.parent_accuracy) <= 0.02
@@ -48,7 +48,7 @@ def test_int8_is_measured_beside_its_parent(
 
 def test_a_first_version_has_no_parent_figures(exported: Artifact, digits: Dataset) -> None:
     """What was not measured is None."""
-    found = measure(exported.path, digits.test).evidence
+    found = measure(subject(exported.path), digits.test).evidence
     assert found.accuracy >= 0.9 and found.examples == 360
     assert found.agreement is None and found.parent_latency_ms_p50 is None
     assert found.data_sha256 == digits.test.sha256

@@ -12,7 +12,7 @@ from torch import nn
 
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard_workflows.data import Dataset
-from steelyard_workflows.evaluation.runtime import logits_of, session
+from steelyard_workflows.evaluation.runtime import opened
 from steelyard_workflows.export import Artifact, export
 from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.distilled import by_chance, by_direction
@@ -123,7 +123,7 @@ def test_int4_sees_linear_layers_only_after_they_are_rewritten(
     counts = graph.read(tmp_path / "plain.onnx").operations
     assert not counts.get("Gemm") and (counts["MatMul"], counts["Add"]) == (2, 2)
     rows = digits.test.inputs[:20]
-    before, after = (logits_of(session(p), rows) for p in (exported.path, tmp_path / "plain.onnx"))
+    before, after = (opened(p).answer(rows) for p in (exported.path, tmp_path / "plain.onnx"))
     assert np.abs(before - after).max() <= 1e-4
     quantize(exported.path, tmp_path / "int4.onnx", 32, embeddings=False)
     assert graph.read(tmp_path / "int4.onnx").operations["MatMulNBits"] == 2

@@ -22,7 +22,7 @@ from steelyard_workflows import data
 from steelyard_workflows.booking.metering import charge_for, now_us, stopwatch
 from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.evaluation.quality import answer
-from steelyard_workflows.evaluation.runtime import session
+from steelyard_workflows.evaluation.runtime import check_runs, opened
 from steelyard_workflows.own_code import imported
 from steelyard_workflows.tracking.late import told_late
 from steelyard_workflows.tracking.run_page import log_metrics, set_tags
@@ -144,8 +144,7 @@ def judge(
         Refused: the version's bytes were changed, its run is gone, or it is not of a form that
             the runtime takes.
     """
-    if not version.artifact.endswith(".onnx"):
-        raise Refused(f"{version.name} ({version.variant}) is no ONNX file: nothing here runs it.")
+    check_runs(version)
     digest = split.sha256
     known = _known(wanted, digest, version, settings)
     if known is not None:
@@ -158,7 +157,7 @@ def judge(
         stopwatch(settings, charge, resource, is_attempt=False) as watch,
         watch.measure("evaluate") as work,
     ):
-        answers = answer(session(path), split.inputs)
+        answers = answer(opened(path, version.runtime), split.inputs)
         right = int((answers.classes == split.labels.ravel()).sum())
         work.count(len(split), version.flops)
     judged = Judged(wanted.name, version.name, digest, len(split), split.labels.size, right,

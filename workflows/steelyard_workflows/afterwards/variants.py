@@ -41,7 +41,9 @@ def made(wanted: Variant, parent: ModelVersion, settings: Settings) -> MadeVaria
     version = compress(parent.name, wanted.kind, settings, wanted.options)
     record = Platform(settings).gates.examine(version.model, version.version).record
     evidence = record.evidence if record else None
-    findings = judge(policy(wanted.gates), evidence, hardware_profile(), has_parent=True)
+    findings = judge(
+        policy(wanted.gates), evidence, hardware_profile(version.runtime), has_parent=True
+    )
     for finding in findings:
         note(f"  {version.name} {line(finding)}")
     _keep(findings, version, settings)

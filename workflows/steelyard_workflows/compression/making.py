@@ -9,23 +9,23 @@ from steelyard.cli.output import note
 from steelyard.domain.model_version import FlopsProfile
 from steelyard_workflows.booking.metering import Stopwatch
 from steelyard_workflows.compression.order import Order
+from steelyard_workflows.evaluation.runtime import Runtime
 from steelyard_workflows.export import Artifact, artifact
-from steelyard_workflows.variants.kind import Bench, Source
+from steelyard_workflows.variants.kind import Bench
 from steelyard_workflows.variants.networks import parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A finished variant: its file, what it computes, and what was said and measured of it.
+    """A finished variant: its file, what runs it, and what was said and measured of it.
 
-    ``warnings`` are reasons why it may not pay; the evidence says whether it does. ``source`` is
-    what the last step left.
+    ``warnings`` are reasons why it may not pay; the evidence says whether it does.
     """
 
     artifact: Artifact
+    runtime: Runtime
     flops: FlopsProfile | None
     parameters: int | None
-    source: Source
     said: tuple[str, ...]
     warnings: tuple[str, ...]
     figures: Mapping[str, float]
@@ -47,7 +47,8 @@ def make(order: Order, into: Path, watch: Stopwatch) -> Product:
         folder = into / f"{number}-{step.kind.name}"
         folder.mkdir()
         warnings += step.kind.doubts(source.graph)
-        made = step.kind.make(source, step.options, Bench(folder, watch))
+        bench = Bench(folder, watch, order.kind, order.sha256)
+        made = step.kind.make(source, step.options, bench)
         source = source.after(made)
         said, files = said + made.said, files + made.files
         figures |= {f"{step.kind.name}/{name}": value for name, value in made.figures.items()}
@@ -59,8 +60,9 @@ def make(order: Order, into: Path, watch: Stopwatch) -> Product:
     )
     counted = version.parameters if source.network is None else parameters(source.network)
     kept = tuple(dict((file.name, file) for file in files).values())
+    runtime = order.steps[-1].kind.runtime(source)
     return Product(
-        finished, source.flops, counted, source, said,
+        finished, runtime, source.flops, counted, said,
         tuple(w for w in warnings if w not in said), figures, kept,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
+from steelyard_workflows import saved_files
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.export import export
 from steelyard_workflows.recipe import Recipe
@@ -57,17 +58,15 @@ def _loaded(version: ModelVersion, settings: Settings, scratch: Path) -> Mapping
             run_id=version.run_id, artifact_path=FILE, dst_path=str(scratch),
             tracking_uri=settings.registry_uri,
         )  # fmt: skip
-        state: Mapping[str, torch.Tensor] = torch.load(file, weights_only=True)["network"]
-    except (MlflowException, OSError, KeyError, TypeError) as error:
+        state: Mapping[str, torch.Tensor] = saved_files.state(Path(file))["network"]
+    except (MlflowException, OSError, KeyError) as error:
         raise Refused(
             f"The trained weights of {version.name} are not with its run {version.run_id}: {error}",
             "Kinds that change the file alone need no weights: int8_static, int8_dynamic, fp16.",
         ) from error
-    except Exception as error:  # whatever a file leads to that is no plain state
-        raise Refused(
-            f"The kept weights of {version.name} are not a plain state: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
+    except Refused as refused:
+        found = f"The kept weights of {version.name}: {refused.message}"
+        raise Refused(found, refused.hint) from refused
     return state
 
 

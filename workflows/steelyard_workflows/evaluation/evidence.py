@@ -4,64 +4,105 @@ import os
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from steelyard.bootstrap import hardware_profile
 from steelyard.domain.energy import LoadModel
 from steelyard.domain.evidence import Evidence, Figures, Speed
 from steelyard.domain.evidence_intervals import share_interval
+from steelyard.domain.model_version import ONNXRUNTIME, FlopsProfile
 from steelyard_workflows.data import Split
 from steelyard_workflows.evaluation import quality
-from steelyard_workflows.evaluation.footprint import measure_footprint
+from steelyard_workflows.evaluation.footprint import Footprint, measure_footprint
 from steelyard_workflows.evaluation.quality import Answers
-from steelyard_workflows.evaluation.runtime import session
+from steelyard_workflows.evaluation.runtime import Runtime, library_of, opened
 from steelyard_workflows.evaluation.speed import measure_speed
-from steelyard_workflows.evaluation.weights import count_weights
-
-if TYPE_CHECKING:
-    import onnxruntime
+from steelyard_workflows.evaluation.weights import Weights, count_weights
 
 LOADING = 1
 """Rows that measuring a footprint answers."""
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: a file, and what runs it."""
+
+    path: Path
+    runtime: Runtime
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether what it takes to load and its weights can be looked into."""
+        return self.path.suffix == ".onnx"
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """The evidence and the inferences that it took, parent included."""
+    """The evidence, and how many rows the version and its parent answered for it."""
 
     evidence: Evidence
-    inferences: int
+    own: int
+    parent: int = 0
+
+    @property
+    def inferences(self) -> int:
+        """All of them."""
+        return self.own + self.parent
+
+    def flop(self, own: FlopsProfile | None, parent: FlopsProfile | None = None) -> int | None:
+        """What the answers took, by the FLOPs of one; None: those of one are not known."""
+        total = 0
+        for rows, profile in ((self.own, own), (self.parent, parent)):
+            if rows and (profile is None or profile.forward is None):
+                return None
+            total += rows * profile.forward if rows and profile and profile.forward else 0
+        return total
+
+
+def subject(path: Path, library: str = ONNXRUNTIME) -> Subject:
+    """An ONNX file and the runtime of the replicas that serve it.
+
+    Raises:
+        Refused: no replica runs the library, or it is not installed here.
+    """
+    return Subject(path, opened(path, library))
 
 
 def measure(
-    path: Path, split: Split, parent: Path | None = None, power: LoadModel | None = None
+    own: Subject, split: Split, parent: Subject | None = None, power: LoadModel | None = None
 ) -> Measured:
     """Quality on all labels of the split, speed on rows of it, what the files take.
 
     ``power`` is the declared power of the device that computes; without it energy is unknown.
     """
-    files = {"own": path} | ({"parent": parent} if parent is not None else {})
-    runtimes = {side: session(file) for side, file in files.items()}
+    subjects = {"own": own} | ({"parent": parent} if parent is not None else {})
+    runtimes = {side: one.runtime for side, one in subjects.items()}
     load_average = os.getloadavg()[0]
     answers = {side: quality.answer(r, split.inputs) for side, r in runtimes.items()}
     timed = measure_speed(runtimes, split.inputs)
     figures = {
-        side: _figures(files[side], timed.speeds[side], answers[side], split, power)
-        for side in files
+        side: _figures(one, timed.speeds[side], answers[side], split, power)
+        for side, one in subjects.items()
     }
-    evidence = _alone(path, split, answers["own"], figures["own"], load_average)
+    evidence = _alone(own, split, answers["own"], figures["own"], load_average)
     if parent is not None:
-        evidence = _beside(evidence, parent, split, answers, figures["parent"], runtimes)
+        evidence = _beside(evidence, own.runtime, parent, split, answers, figures["parent"])
     # A comparison answers every row once more.
-    passes = 1 if parent is None else 2
-    inferences = len(files) * (passes * len(split) + LOADING) + timed.inferences * len(files)
-    return Measured(evidence, inferences)
+    judged = len(subjects) * len(split)
+    rows = {
+        side: judged + timed.inferences[side] + LOADING * one.is_onnx
+        for side, one in subjects.items()
+    }
+    return Measured(evidence, rows["own"], rows.get("parent", 0))
 
 
 def _figures(
-    path: Path, speeds: tuple[Speed, ...], answers: Answers, split: Split, power: LoadModel | None
-) -> Figures:
-    footprint, weights = measure_footprint(path), count_weights(path)
+    one: Subject, speeds: tuple[Speed, ...], answers: Answers, split: Split,
+    power: LoadModel | None,
+) -> Figures:  # fmt: skip
+    footprint, weights = Footprint(None, None), Weights(None, None)
+    if one.is_onnx:
+        footprint = measure_footprint(one.path, library_of(one.runtime))
+        weights = count_weights(one.path)
     energy = energy_mj(speeds[0].cpu_ms_per_row, power)
     return Figures(
         speeds=speeds,
@@ -85,22 +126,28 @@ def energy_mj(cpu_ms: float, power: LoadModel | None) -> float | None:
     return None if power is None else float(power.max_w) * cpu_ms
 
 
+def _hardware(runtime: Runtime) -> dict[str, str]:
+    """Where and by what it was measured; of the two, the variant's runtime."""
+    found = {**hardware_profile(library_of(runtime)), "runtime": runtime.name}
+    return found if runtime.datatype is None else {**found, "datatype": runtime.datatype}
+
+
 def _alone(
-    path: Path, split: Split, answers: Answers, figures: Figures, load_average: float
+    own: Subject, split: Split, answers: Answers, figures: Figures, load_average: float
 ) -> Evidence:
     labels = split.labels.ravel()
     right = int((answers.classes == labels).sum())
     interval = share_interval(right, len(labels))
     single = figures.speeds[0]
     return Evidence(
-        size_bytes=path.stat().st_size,
+        size_bytes=own.path.stat().st_size,
         accuracy=right / len(labels),
         examples=len(split),
         latency_ms_p50=single.ms_p50,
         latency_ms_p95=single.ms_p95,
-        hardware=hardware_profile(),
+        hardware=_hardware(own.runtime),
         data_sha256=split.sha256,
-        artifact_sha256=_sha256(path),
+        artifact_sha256=_sha256(own.path),
         labels=len(labels),
         chance=quality.chance(answers.classes, labels),
         accuracy_low=interval.low,
@@ -112,20 +159,20 @@ def _alone(
 
 
 def _beside(
-    alone: Evidence, parent: Path, split: Split, answers: dict[str, Answers], figures: Figures,
-    runtimes: "dict[str, onnxruntime.InferenceSession]",
+    alone: Evidence, runtime: Runtime, parent: Subject, split: Split,
+    answers: dict[str, Answers], figures: Figures,
 ) -> Evidence:  # fmt: skip
     labels, own, theirs = split.labels.ravel(), answers["own"].classes, answers["parent"].classes
     lost, won = quality.only_one_right(own, theirs, labels)
-    apart = quality.diverge(runtimes["own"], runtimes["parent"], split.inputs)
+    apart = quality.diverge(runtime, parent.runtime, split.inputs)
     single = figures.speeds[0]
     return replace(
         alone,
-        parent_size_bytes=parent.stat().st_size,
+        parent_size_bytes=parent.path.stat().st_size,
         parent_accuracy=quality.accuracy(theirs, labels),
         parent_latency_ms_p50=single.ms_p50,
         parent_latency_ms_p95=single.ms_p95,
-        parent_sha256=_sha256(parent),
+        parent_sha256=_sha256(parent.path),
         agreement=quality.agreement(own, theirs),
         parent_only_right=lost,
         own_only_right=won,

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
-from steelyard.bootstrap import onnx_session
+from steelyard.bootstrap import runtime_session, session_class
+from steelyard.domain.model_version import ONNXRUNTIME
 
 PATIENCE_S = 120
-TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
-         "tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(int8)": "int8",
-         "tensor(uint8)": "uint8", "tensor(bool)": "bool"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +27,13 @@ class Footprint:
     memory_bytes: int | None
 
 
-def measure_footprint(path: Path) -> Footprint:
-    """Load a file in a new process, answer one row of zeros, and see how it grew."""
-    command = [sys.executable, "-m", "steelyard_workflows.evaluation.footprint", str(path)]
+def measure_footprint(path: Path, library: str = ONNXRUNTIME) -> Footprint:
+    """Load a file in a new process, answer one row of zeros, and see how it grew.
+
+    ``library`` is the replica's that runs it.
+    """
+    program = "steelyard_workflows.evaluation.footprint"
+    command = [sys.executable, "-m", program, str(path), library]
     try:
         said = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_S)
         return Footprint(**json.loads(said.stdout))
@@ -40,20 +41,16 @@ def measure_footprint(path: Path) -> Footprint:
         return Footprint(None, None)
 
 
-def _here(path: Path) -> dict[str, Any]:
-    import onnxruntime  # noqa: F401  # its own memory is not the model's
-
+def _here(path: Path, library: str) -> dict[str, Any]:
+    session_class(library)  # the library's own memory is not the model's
     process = psutil.Process()
     before, started = process.memory_info().rss, time.perf_counter()
-    runtime = onnx_session(path.read_bytes())
+    session = runtime_session(library, path.read_bytes())
     load_s = time.perf_counter() - started
-    runtime.run(None, {
-        one.name: np.zeros([n if type(n) is int else 1 for n in one.shape], TYPES[one.type])
-        for one in runtime.get_inputs()
-    })  # fmt: skip
+    session.run(None, session.zeros())
     grown = process.memory_info().rss - before
     return {"load_s": round(load_s, 4), "memory_bytes": max(0, grown)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(_here(Path(sys.argv[1]))))
+    print(json.dumps(_here(Path(sys.argv[1]), sys.argv[2])))

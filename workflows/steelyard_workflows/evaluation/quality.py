@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.domain.evidence import Slice
-from steelyard_workflows.evaluation.runtime import logits_of
-
-if TYPE_CHECKING:
-    import onnxruntime
+from steelyard_workflows.evaluation.runtime import Runtime, outputs_of
 
 BATCH = 256
 BINS = 15
@@ -38,23 +35,20 @@ class Divergence:
     cosine_min: float | None
 
 
-def answer(runtime: "onnxruntime.InferenceSession", rows: NDArray[Any]) -> Answers:
+def answer(runtime: Runtime, rows: NDArray[Any]) -> Answers:
     """The answers for all rows, a batch at a time: logits may be large."""
-    found = [_answers(logits_of(runtime, batch)) for batch in _batches(rows)]
+    found = [_answers(outputs_of(runtime, batch)) for batch in _batches(rows)]
     return Answers(
         np.concatenate([a.classes.ravel() for a in found]),
         np.concatenate([a.confidence.ravel() for a in found]),
     )
 
 
-def diverge(
-    own: "onnxruntime.InferenceSession", parent: "onnxruntime.InferenceSession",
-    rows: NDArray[Any],
-) -> Divergence:  # fmt: skip
+def diverge(own: Runtime, parent: Runtime, rows: NDArray[Any]) -> Divergence:
     """KL divergence of the parent's distribution from its variant's, and cosines of outputs."""
     kl, cosines = [], []
     for batch in _batches(rows):
-        ours, theirs = logits_of(own, batch), logits_of(parent, batch)
+        ours, theirs = outputs_of(own, batch), outputs_of(parent, batch)
         before, after = log_softmax(theirs), log_softmax(ours)
         kl.append((np.exp(before) * (before - after)).sum(-1).ravel())
         cosines.append(_cosine(ours.reshape(len(batch), -1), theirs.reshape(len(batch), -1)))

@@ -30,10 +30,10 @@ PACKED = frozenset({"MatMulNBits", "GatherBlockQuantized"})
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Counts over a whole file."""
+    """Counts over a whole file; None: unknown."""
 
-    parameters: int
-    nonzero: int
+    parameters: int | None
+    nonzero: int | None
 
 
 def count_weights(path: Path) -> Weights:

@@ -21,6 +21,8 @@ FOLDER = "/usr/share/datasets/fashion-mnist"
 PICTURES, LABELS = 2051, 2049
 """The numbers that an IDX file of pictures and one of labels begin with (Y. LeCun's MNIST page)."""
 VALIDATION_SHARE = 10
+LARGEST_FILE = 2**27
+"""Unpacked; the 60,000 training pictures have 47 million bytes."""
 
 
 def clothes(workflow: Workflow) -> Dataset:
@@ -65,10 +67,12 @@ def _idx(path: Path, magic: int, header: int) -> NDArray[Any]:
     """The bytes after the header of an IDX file, which says what it is and how many follow."""
     try:
         with gzip.open(path) as file:
-            content = file.read()
+            content = file.read(LARGEST_FILE + 1)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _unusable(f"{path} cannot be read: {reason}") from error
+    if len(content) > LARGEST_FILE:
+        raise _unusable(f"{path} unpacks to more than {LARGEST_FILE:,} bytes")
     if len(content) < header or int.from_bytes(content[:4], "big") != magic:
         raise _unusable(f"{path} is not an IDX file of this kind")
     shape = np.frombuffer(content[4:header], ">u4")

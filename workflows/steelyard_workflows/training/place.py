@@ -1,7 +1,7 @@
 """Where a run stands, and everything that a worker needs to go on from there.
 
 A checkpoint is a folder: ``state.pt`` from rank 0 with network, optimiser and the place in the
-run, and from every rank its random states. All of it loads with ``weights_only``.
+run, and from every rank its random states. All of it is tensors and plain values.
 """
 
 import random
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from steelyard_workflows import saved_files
 from steelyard_workflows.training.stopping import Progress
 
 CHECKPOINT_FILE = "state.pt"
@@ -68,10 +69,12 @@ def save(folder: Path, place: Place, weights: dict[str, Any], rank: int) -> None
 
 
 def load(folder: Path) -> tuple[Place, dict[str, Any]]:
-    """The place and the weights of a checkpoint."""
-    state: dict[str, Any] = torch.load(
-        folder / CHECKPOINT_FILE, weights_only=True, map_location="cpu"
-    )
+    """The place and the weights of a checkpoint.
+
+    Raises:
+        Refused: it holds anything but tensors and plain values.
+    """
+    state = saved_files.state(folder / CHECKPOINT_FILE)
     place = Place(
         Position(*state["position"]), Sums(*state["sums"]), Progress(*state["progress"])
     )  # fmt: skip
@@ -90,7 +93,7 @@ def restore_random(folder: Path, rank: int) -> None:
     path = folder / _random_file(rank)
     if not path.exists():
         return
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    state = saved_files.state(path)
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -21,7 +21,7 @@ from torch import nn
 
 from steelyard.domain.errors import Fault, InvalidInput, SteelyardError
 from steelyard.domain.model_version import FlopsProfile
-from steelyard_workflows import flops
+from steelyard_workflows import flops, saved_files
 from steelyard_workflows.booking.journal import Entry
 from steelyard_workflows.booking.metering import now_us
 from steelyard_workflows.data import INPUT_TYPES, Split, faults_of
@@ -103,7 +103,7 @@ class Kept:
         if self._test is not None:
             np.savez(folder / TEST, inputs=self._test.inputs, labels=self._test.labels)
         network.cpu()
-        state = torch.load(folder / WEIGHTS, weights_only=True, map_location="cpu")
+        state = saved_files.state(folder / WEIGHTS)
         network.load_state_dict(state["network"])
         export(network, example.rows, folder)
         profile = _profile(network, example)

@@ -13,9 +13,10 @@ from steelyard.bootstrap import device_power
 from steelyard.cli.output import note
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
+from steelyard_workflows import saved_files
 from steelyard_workflows.booking.metering import Charge, stopwatch
 from steelyard_workflows.data import Split
-from steelyard_workflows.evaluation.evidence import measure
+from steelyard_workflows.evaluation.evidence import measure, subject
 from steelyard_workflows.export import artifact
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.tracking.run import wait_until_sent
@@ -59,14 +60,14 @@ def publish(settings: Settings, charge: Charge, folder: Path) -> ModelVersion | 
 
 
 def _judged(settings: Settings, charge: Charge, folder: Path, entry: Entry) -> Entry:
-    with np.load(folder / TEST, allow_pickle=False) as rows:
-        inputs, labels = rows["inputs"], rows["labels"]
+    rows = saved_files.arrays(folder / TEST)
+    inputs, labels = rows["inputs"], rows["labels"]
     split = Split(inputs, labels, np.arange(len(labels), dtype=np.int64))
     with (
         stopwatch(settings, charge, f"evaluate/{charge.run_id}", is_attempt=False) as watch,
         watch.measure("evaluate") as work,
     ):
-        measured = measure(folder / MODEL, split, power=device_power(settings))
+        measured = measure(subject(folder / MODEL), split, power=device_power(settings))
         work.count(measured.inferences, entry.flops)
     found = measured.evidence
     note(f"  test accuracy {found.accuracy:.4f} on {found.examples} rows")

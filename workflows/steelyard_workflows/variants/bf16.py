@@ -6,15 +6,14 @@ safetensors, and the network's class is the workflow's recipe. No replica serves
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from steelyard.bootstrap import hardware_profile
 from steelyard.domain.compute import inherited
 from steelyard.domain.errors import Refused
+from steelyard_workflows.evaluation.torch_runtime import TorchRuntime
 from steelyard_workflows.variants.graph import Graph, check_smaller
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 from steelyard_workflows.variants.networks import copies
@@ -37,24 +36,13 @@ class Wrapped(nn.Module):
         return answer
 
 
-class Runtime:
-    """The wrapped network behind the two calls of an onnxruntime session that we use."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network.eval()
-
-    def get_inputs(self) -> list[Any]:
-        """One input, of any name."""
-        return [_Input()]
-
-    def run(self, _: Any, feed: dict[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """The answer to one batch."""
-        with torch.inference_mode():
-            return [self._network(torch.from_numpy(next(iter(feed.values())))).numpy()]
-
-
-class _Input:
-    name = "input"
+def runtime(source: Source) -> TorchRuntime:
+    """What is registered is what runs: the weights are read from the file."""
+    network = source.network
+    if network is None:
+        network = source.recipe.build(source.workflow)
+    plain = network.network if isinstance(network, Wrapped) else network
+    return TorchRuntime(load(plain, source.path).eval(), "bf16")
 
 
 def refusal(_: Graph) -> str | None:
@@ -107,5 +95,6 @@ def load(network: nn.Module, path: Any) -> Wrapped:
 
 KIND = Kind(
     "bf16", "quantized", "file", make, doubts=lambda _: (SAID,), refusal=refusal,
-    libraries=("safetensors", "torch"), weights=True,
+    libraries=("safetensors", "torch"), weights=True, runtime=runtime,
+    suffix=".safetensors",
 )  # fmt: skip

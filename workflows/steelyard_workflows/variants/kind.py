@@ -17,6 +17,7 @@ from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import FlopsProfile, ModelVersion, Relation
 from steelyard_workflows.booking.metering import Stopwatch
 from steelyard_workflows.data import Dataset
+from steelyard_workflows.evaluation.runtime import Runtime, opened
 from steelyard_workflows.recipe import Recipe
 from steelyard_workflows.variants.graph import Graph
 from steelyard_workflows.workflow import Workflow
@@ -97,10 +98,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a step works: a folder of its own, and the watch that books what it does."""
+    """Where a step works: a folder of its own, and the watch that books what it does.
+
+    ``variant`` and ``recipe_sha256`` are what all steps together make, and its recipe's digest.
+    """
 
     into: Path
     watch: Stopwatch
+    variant: str = ""
+    recipe_sha256: str | None = None
 
 
 Make = Callable[[Source, Options, Bench], Made]
@@ -112,19 +118,27 @@ def no_doubts(_: Graph) -> tuple[str, ...]:
     return ()
 
 
+def in_onnxruntime(source: Source) -> Runtime:
+    """For files that a replica runs by default."""
+    return opened(source.path)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How a variant is made and what it is to its parent.
 
-    ``step`` says what it changes: the network, or only the file. ``doubts`` are reasons why it
-    may not pay for a model, said before and beside the measured figures; a kind that cannot
-    work is refused by ``make`` or by ``refusal`` before anything is started. ``calibrated``: it
+    ``step`` says what it changes: the network, only the file, or nothing: a package holds the
+    ONNX file that earlier steps left. ``doubts`` are reasons why it may not pay for a model, said
+    before and beside the measured figures; a kind that cannot work is refused by ``make`` or by
+    ``refusal`` before anything is started. ``calibrated``: it
     reads training rows; ``weights``: it needs the trained network, not its file alone.
+    ``runtime`` opens the file that the step left, to be judged and, where replicas have that
+    runtime, served. ``suffix`` is that of the file.
     """
 
     name: str
     relation: Relation
-    step: Literal["network", "file"]
+    step: Literal["network", "file", "package"]
     make: Make
     options: Mapping[str, Option] = field(default_factory=dict)
     doubts: Doubts = no_doubts
@@ -132,3 +146,5 @@ class Kind:
     calibrated: bool = False
     libraries: tuple[str, ...] = ()
     weights: bool = False
+    runtime: Callable[[Source], Runtime] = in_onnxruntime
+    suffix: str = ".onnx"

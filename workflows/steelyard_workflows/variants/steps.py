@@ -7,23 +7,31 @@ from steelyard.domain.errors import Fault, InvalidInput
 from steelyard_workflows.variants import (
     bf16,
     distilled,
+    executorch,
+    executorch_int8,
     fp16,
     int4_weight_only,
     int8_dynamic,
     int8_static,
     layer_drop,
+    onnx_bundle,
+    ov_int8,
     pruned_structured,
     pruned_unstructured,
+    tflite,
 )
 from steelyard_workflows.variants.kind import Kind, Option, Options, Value
 
 KINDS: Mapping[str, Kind] = {
     module.KIND.name: module.KIND
     for module in (
-        int8_static, int8_dynamic, int4_weight_only, fp16, bf16, pruned_structured,
-        pruned_unstructured, layer_drop, distilled,
+        int8_static, int8_dynamic, ov_int8, int4_weight_only, fp16, bf16, pruned_structured,
+        pruned_unstructured, layer_drop, distilled, onnx_bundle, executorch,
+        executorch_int8, tflite,
     )
 }  # fmt: skip
+PLACES = ("network", "file", "package")
+"""In which order steps are: what changes the network, its file, and what goes around that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +90,19 @@ def steps_of(name: str, given: Mapping[str, Value]) -> tuple[Step, ...]:
 
 
 def _check_order(kinds: list[Kind]) -> None:
-    files = [n for n, kind in enumerate(kinds) if kind.step == "file"]
     names = [kind.name for kind in kinds]
+    files = [kind for kind in kinds if kind.step == "file"]
+    places = [PLACES.index(kind.step) for kind in kinds]
     what = ""
     if len(set(names)) < len(names):
         what = "names a kind twice"
     elif len(files) > 1:
-        what = f"has two kinds of number: {names[files[0]]} and {names[files[1]]}; use one"
-    elif files and files[0] < len(kinds) - 1:
-        what = f"{names[files[0]]} writes the file: it comes last"
+        what = f"writes two files: {files[0].name} and {files[1].name}; use one"
+    elif places != sorted(places):
+        early = next(n for n, place in enumerate(places) if place > min(places[n:]))
+        what = f"{names[early]} writes the file: it comes last"
+    elif files and kinds[-1].step == "package" and files[0].suffix != ".onnx":
+        what = f"{names[-1]} takes ONNX, {files[0].name} leaves {files[0].suffix}"
     if what:
         fault = Fault("variant", f"{'+'.join(names)} {what}")
         raise InvalidInput(str(fault), (fault,), "For example pruned_structured+int8_static.")

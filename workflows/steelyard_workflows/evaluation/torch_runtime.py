@@ -1,0 +1,25 @@
+"""A network that torch itself runs: for files that no replica loads, and to compare with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRuntime:
+    """Operation by operation, in as many threads as the process gave torch."""
+
+    network: nn.Module
+    datatype: str | None = None
+    batch: int | None = None
+    name: str = f"torch {torch.__version__}"
+
+    def answer(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """The answer to one batch."""
+        with torch.inference_mode():
+            found: NDArray[np.float32] = self.network(torch.from_numpy(rows)).numpy()
+        return found
