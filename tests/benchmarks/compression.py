@@ -52,8 +52,6 @@ NETWORKS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("bf16",),
         ("pruned_structured", "pruned_structured.ratio=0.5", *WIDTHS),
         ("pruned_structured+int8_static", "pruned_structured.ratio=0.5", *ALONE),
-        ("pruned_structured+int8_static", "pruned_structured.ratio=0.7", *ALONE),
-        ("pruned_unstructured", "sparsity=0.7", "control=false"),
         ("pruned_unstructured", "sparsity=0.9"),
         ("distilled", "width=0.375"),
         ("distilled+int8_static", "distilled.width=0.375", "distilled.control=false"),

@@ -53,9 +53,9 @@ SMALL = "variants: [{kind: int8_static, gates: {max_quality_loss: 0.1, max_size_
 
 
 @pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
+def settings(new_home: Callable[[Path], Path]) -> Iterator[Settings]:
     """A home of our own with the user's functions beside it; no platform is up."""
-    home = Path(tempfile.mkdtemp(prefix="sya-"))
+    home = new_home(Path(tempfile.mkdtemp(prefix="sya-")))
     (home / "after_sets.py").write_text(SETS, encoding="utf-8")
     sys.path.insert(0, str(home))
     own = Settings(home=home)

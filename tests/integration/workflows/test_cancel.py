@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,9 +29,9 @@ early_stopping: {patience: 1000}
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home(new_home: Callable[[Path], Path]) -> Iterator[Path]:
     """A short path, because Ray puts sockets below it."""
-    path = Path(tempfile.mkdtemp(prefix="syc-"))
+    path = new_home(Path(tempfile.mkdtemp(prefix="syc-")))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,14 @@ from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import charge_for, stopwatch
 from steelyard_workflows.compress import compress
-from steelyard_workflows.compression import bf16_evidence
 from steelyard_workflows.compression.claim import claimed
 from steelyard_workflows.compression.forecast import forecast, lines
 from steelyard_workflows.compression.order import ordered
 from steelyard_workflows.environment import prepare
+from steelyard_workflows.evaluation.evidence import Subject, measure, subject
 from steelyard_workflows.export import Artifact
 from steelyard_workflows.loading import loaded
+from steelyard_workflows.measure import measure_again
 from steelyard_workflows.publish import publish
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.tracking.run import tracked, wait_until_sent
@@ -231,6 +234,26 @@ def test_every_kind_makes_a_version_of_a_model_that_it_suits(
     )
     assert all(one.flop is not None for one in booked)
     assert [a.outcome for a in facts(settings, made.run_id, RunAttempt)] == ["ok"]
+
+
+@pytest.mark.skipif(find_spec("nncf") is None, reason="the extra openvino is not installed")
+def test_an_openvino_version_is_measured_and_measured_again_by_openvino(
+    settings: Settings, parent: Callable[..., ModelVersion]
+) -> None:
+    """The registry says what runs it, its evidence names that, and it holds here for the gates."""
+    before = parent("digits_cnn")
+    made = compress(before.name, "ov_int8", settings)
+    assert made.runtime == "openvino" and made.servable
+    assert made.size_bytes <= 0.35 * before.size_bytes
+    assert made.evidence is not None and made.evidence.own is not None
+    assert made.evidence.hardware["runtime"] == f"openvino {version('openvino')}"
+    assert made.evidence.own.memory_bytes and made.evidence.own.nonzero
+    assert made.evidence.agreement is not None and made.evidence.agreement >= 0.95
+    assert registry(settings).version(made.model, made.version).runtime == "openvino"
+    again = measure_again(made.model, made.version, settings)
+    assert again.evidence.hardware == made.evidence.hardware
+    examined = Platform(settings).gates.examine(made.model, made.version)
+    assert examined.stale == () and examined.passed
 
 
 def test_a_pruned_version_has_its_control_and_its_weights(
@@ -457,14 +480,16 @@ def test_a_bf16_version_is_kept_by_digest_and_never_served(
         charge = charge_for(settings, run, before.model, 1, None)
         with stopwatch(settings, charge, f"compress/{run}", is_attempt=True) as watch:
             made = bf16.make(order.source, {}, Bench(tmp_path, watch))
-        measured = bf16_evidence.measure(
-            order.source.after(made), order.source.dataset.test, order.source.path
-        )
+        source = order.source.after(made)
+        measured = measure(
+            Subject(source.path, bf16.runtime(source)), source.dataset.test,
+            subject(order.source.path),
+        )  # fmt: skip
         content = made.path.read_bytes()
         artifact = Artifact(made.path, hashlib.sha256(content).hexdigest(), len(content),
                             before.signature)  # fmt: skip
         entry = Entry(before.model, run, "bf16", "quantized", made.flops, measured.evidence,
-                      parent=before.version)  # fmt: skip
+                      parent=before.version, runtime="torch")  # fmt: skip
         version = register(settings, artifact, entry)
     assert version.size_bytes < 0.55 * before.size_bytes
     assert measured.evidence.agreement is not None and measured.evidence.agreement >= 0.95

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +37,6 @@ from steelyard_workflows.user_code.session import (
 )
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.integration,
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.
     pytest.mark.filterwarnings("ignore:`.*` is deprecated::ray.data.context"),
@@ -178,6 +177,7 @@ def test_rays_private_hooks_are_those_that_we_override() -> None:
         assert ours.__code__.co_varnames[: ours.__code__.co_argcount] == found, f"{name}. {CHANGED}"
 
 
+@pytest.mark.alone
 def test_a_trainer_calls_the_class_that_the_environment_names(
     shared_ray: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,11 +216,13 @@ def test_a_trainer_calls_the_class_that_the_environment_names(
     ], CHANGED
 
 
+@pytest.mark.alone
 def test_an_unchanged_script_is_metered_and_tracked(
-    shared_ray: Settings, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    shared_ray: Settings, folder: Path, new_home: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """Two trainers are two runs, a worker that dies an attempt; the exit code is the script's."""
-    settings = shared_ray.model_copy(update={"home": folder / "home"})
+    settings = shared_ray.model_copy(update={"home": new_home(folder / "home")})
     script = folder / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     own = {"HOME": str(settings.home), "METER_INTERVAL_S": "0.5"}
@@ -260,9 +262,9 @@ def _assert_covered(facts: list[Any], attempt: RunAttempt) -> None:
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Settings]:
-    """A home with an MLflow database, which takes seconds to make."""
-    place = Path(tempfile.mkdtemp(prefix="syi-"))
+def home(new_home: Callable[[Path], Path]) -> Iterator[Settings]:
+    """A home of our own."""
+    place = new_home(Path(tempfile.mkdtemp(prefix="syi-")))
     yield Settings(home=place)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Submitting to a Ray cluster of three nodes from a folder far from this repository.
+"""Training on a Ray cluster of three nodes from a folder far from this repository.
 
 Each node has a temporary folder of its own, as machines have: code comes by upload alone.
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(90
 
 STEELYARD = Path(sys.executable).with_name("steelyard")
 LIMIT_S = 400
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Keeps the nodes on the loopback interface."""
 RECIPE = '''
 """Is a point above the diagonal?"""
 
@@ -78,7 +80,7 @@ cluster = Cluster(True, head_node_args={
 write_ray_address(cluster.address, head)  # as `ray start` does
 for name in ("a", "b"):
     cluster.add_node(num_cpus=1, temp_dir=folder(name))
-print("http://" + cluster.head_node.webui_url, flush=True)
+print(cluster.address, "http://" + cluster.head_node.webui_url, flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
@@ -98,6 +100,7 @@ class Place:
     """A cluster, its home, and somebody with a folder of their own who submits to it."""
 
     root: Path
+    ray: str = ""
     address: str = ""
     settings: Settings = field(default_factory=Settings)
 
@@ -114,12 +117,24 @@ class Place:
         return kept | (secret if token else {})
 
     def steelyard(self, *words: str, token: bool = True) -> Said:
+        """Run a command in the user's folder, about jobs of the cluster."""
+        return self.type([*words, "--address", self.address], self.environment(token=token))
+
+    def here(self, *words: str) -> Said:
+        """Run a command that stays here and has its workers on the cluster."""
+        return self.type(words, self.environment() | LOOPBACK | {"STEELYARD_RAY_ADDRESS": self.ray})
+
+    def type(self, words: Sequence[str], environment: dict[str, str]) -> Said:
         """Run a command in the user's folder."""
         done = subprocess.run(
-            [STEELYARD, *words, "--address", self.address], cwd=self.user, timeout=LIMIT_S,
-            env=self.environment(token=token), capture_output=True, text=True,
+            [STEELYARD, *words], cwd=self.user, timeout=LIMIT_S, env=environment,
+            capture_output=True, text=True,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
+
+    def sent(self) -> list[Path]:
+        """All files that the nodes have."""
+        return [path for node in "hab" for path in (self.root / node).rglob("*") if path.is_file()]
 
     def attempts(self) -> list[tuple[str, str]]:
         """Run and outcome of every attempt in the cluster's ledger."""
@@ -128,11 +143,12 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+def place(new_home: Callable[[Path], Path]) -> Iterator[Place]:
     """A head without room for both workers, and two nodes; the cluster asks for its token."""
     root = Path(tempfile.mkdtemp(prefix="syj-"))
-    made = Place(root, settings=Settings(home=root / "home"))
+    made = Place(root, settings=Settings(home=new_home(root / "home")))
     made.user.mkdir()
+    new_home(root / "laptop")
     (made.user / "diagonal.py").write_text(RECIPE, encoding="utf-8")
     (made.user / "train.yaml").write_text(WORKFLOW, encoding="utf-8")
     (made.user / ".env").write_text("PASSWORD=hidden-in-env\n", encoding="utf-8")
@@ -144,13 +160,13 @@ def place() -> Iterator[Place]:
             "PATH": f"{STEELYARD.parent}:{os.environ['PATH']}",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_raylet_start_wait_time_s": "120",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps the nodes on the loopback interface
+            **LOOPBACK,
         },
         text=True, cwd="/",
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
-    found = next((line for line in process.stdout if line.startswith("http://")), "")
-    made.address = found.strip()
+    found = next((line.split() for line in process.stdout if " http://" in line), ["", ""])
+    made.ray, made.address = found
     try:
         assert made.address, "the cluster did not come up"
         yield made
@@ -231,6 +247,20 @@ def test_a_job_outlives_its_client_and_a_stopped_one_is_booked(place: Place) -> 
     assert [outcome for _, outcome in place.attempts()] == ["ok", "cancelled"]
 
 
+def test_a_command_that_stays_here_sends_the_code_to_its_workers(place: Place) -> None:
+    """A worker on each node imports it from the upload; what is not code stays here."""
+    (place.user / ".git").mkdir()
+    (place.user / ".git" / "history").write_bytes(b"of years")
+    text = WORKFLOW + "scaling: {workers: 3}\n"
+    (place.user / "three.yaml").write_text(text, encoding="utf-8")
+    said = place.here("train", "three.yaml")
+    assert said.code == 0, said.err
+    assert f"Ray: {place.ray}" in said.err and "Registered diagonal/1" in said.out
+    (version,) = registry(Settings(home=place.root / "laptop")).versions("diagonal")
+    assert version.evidence is not None and version.evidence.accuracy > 0.9
+    assert not any(path.name == "history" for path in place.sent())
+
+
 def test_what_cannot_end_well_is_told(place: Place) -> None:
     """Before anything is sent where it can be known; else with the job's own exit code.
 
@@ -254,6 +284,6 @@ def test_what_cannot_end_well_is_told(place: Place) -> None:
 
     refused = place.steelyard("jobs", "list", token=False)
     assert refused.code == 1 and "RAY_AUTH_TOKEN_PATH" in refused.err and not refused.out
-    sent = [path for node in "hab" for path in (place.root / node).rglob("*") if path.is_file()]
+    sent = place.sent()
     assert any(path.name == "diagonal.py" for path in sent)
     assert not any(path.name == ".env" for path in sent)

@@ -8,10 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -23,12 +22,6 @@ pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(90
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "train-your-own-model.md"
 STEELYARD = Path(sys.executable).with_name("steelyard")
 LIMIT_S = 400
-CLUSTER = {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "120",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # which keeps the nodes on the loopback interface
-}
 
 
 @pytest.fixture
@@ -48,14 +41,14 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """This process's, without what other tests set for their Ray."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return {**kept, "STEELYARD_HOME": str(home), "STEELYARD_RAY_PORT": str(port),
-            "STEELYARD_RAY_CPUS": "3", **more}  # fmt: skip
+            "STEELYARD_RAY_CPUS": "3"}  # fmt: skip
 
 
 def steelyard(folder: Path, environment: dict[str, str], *words: str) -> str:
@@ -68,9 +61,11 @@ def steelyard(folder: Path, environment: dict[str, str], *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_page_trains_a_version_and_learns_from_it(folder: Path) -> None:
+def test_the_page_trains_a_version_and_learns_from_it(
+    folder: Path, new_home: Callable[[Path], Path]
+) -> None:
     """Workers of a local Ray import the code; the second estimate rests on the first run."""
-    home = folder / "home"
+    home = new_home(folder / "home")
     here = environment(home)
     said = steelyard(folder, here, "train", "rings.yaml")
     assert "a short probe on this machine" in said and "Estimate / measured:" in said
@@ -83,52 +78,3 @@ def test_the_page_trains_a_version_and_learns_from_it(folder: Path) -> None:
     assert "calibrated on 1 past run(s)" in steelyard(
         folder, here, "train", "rings.yaml", "--dry-run"
     )
-
-
-@pytest.fixture
-def nodes(folder: Path) -> Iterator[str]:
-    """A Ray cluster of a head without room for work and two nodes, all on this machine.
-
-    Its processes start in another folder, so the code can only come by upload.
-    """
-    program = (
-        "import sys\n"
-        "from ray.cluster_utils import Cluster\n"
-        "cluster = Cluster(True, head_node_args={'num_cpus': 1, 'include_dashboard': False})\n"
-        "for _ in range(2):\n    cluster.add_node(num_cpus=1)\n"
-        "print(cluster.address, flush=True)\n"
-        "sys.stdin.read()\n"
-        "cluster.shutdown()\n"
-    )
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**kept, **CLUSTER}, cwd="/",
-    )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None
-    address = next((line for line in process.stdout if re.match(r"[\d.]+:\d+$", line)), "")
-    family = psutil.Process(process.pid).children(recursive=True) if address else []
-    try:
-        assert address, "the cluster did not come up"
-        yield address.strip()
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        _, alive = psutil.wait_procs(family, timeout=5)
-        for one in alive:
-            one.kill()
-
-
-def test_a_cluster_of_several_nodes_gets_the_code_by_upload(folder: Path, nodes: str) -> None:
-    """From a fresh folder; what is not code stays here."""
-    (folder / ".git").mkdir()
-    (folder / ".git" / "object").write_bytes(b"history")
-    here = environment(folder / "home", STEELYARD_RAY_ADDRESS=nodes, **CLUSTER)
-    text = (folder / "rings.yaml").read_text(encoding="utf-8")
-    (folder / "rings.yaml").write_text(text + "scaling: {workers: 3}\n", encoding="utf-8")
-    said = steelyard(folder, here, "train", "rings.yaml")
-    assert f"Ray: {nodes}" in said and "Registered rings/1" in said

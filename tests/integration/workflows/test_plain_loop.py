@@ -49,9 +49,9 @@ ENDS = {
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Settings]:
+def home(new_home: Callable[[Path], Path]) -> Iterator[Settings]:
     """A home of our own: SQLite MLflow, artefacts, spool."""
-    folder = Path(tempfile.mkdtemp(prefix="syp-"))
+    folder = new_home(Path(tempfile.mkdtemp(prefix="syp-")))
     yield Settings(home=folder)
     shutil.rmtree(folder, ignore_errors=True)
 

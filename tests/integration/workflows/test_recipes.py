@@ -3,12 +3,8 @@
 ``digits_cnn`` is in ``test_train``. What is judged here is the registered file, in a replica.
 """
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +15,12 @@ from numpy.typing import NDArray
 from steelyard.bootstrap import Platform, registry
 from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard.settings import Settings
-from steelyard_serving.open_inference import encode, parse
+from steelyard_serving.protocols.open_inference import read, write
 from steelyard_serving.replica import OnnxModel
-from steelyard_workflows.data import Split
-from steelyard_workflows.environment import prepare
+from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.loading import loaded
 from steelyard_workflows.recipes.byte_gpt import bigram
 from steelyard_workflows.tracking import totals
-from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse as workflow_of
 
 pytestmark = [
@@ -77,10 +71,10 @@ CASES = [
 
 @dataclass(frozen=True)
 class Registered:
-    """A version that came out, and where."""
+    """A version that came out, of which rows, and where."""
 
     expected: Expected
-    workflow: Workflow
+    dataset: Dataset
     settings: Settings
     version: ModelVersion
 
@@ -96,13 +90,9 @@ class Registered:
 
 
 @pytest.fixture(scope="module")
-def settings(ray_cluster: Settings) -> Iterator[Settings]:
-    """The shared Ray, a home of our own: SQLite MLflow, artefacts, spool."""
-    home = Path(tempfile.mkdtemp(prefix="syr-"))
-    own = ray_cluster.model_copy(update={"home": home})
-    prepare(own)
-    yield own
-    shutil.rmtree(home, ignore_errors=True)
+def settings(home: Settings) -> Settings:
+    """The shared Ray, a home of our own."""
+    return home
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -114,12 +104,12 @@ def registered(request: pytest.FixtureRequest, settings: Settings) -> Registered
     workflow = workflow_of(f"recipe: {expected.recipe}\n{expected.lines}\n")
     with totals.accounted(settings):
         version = run(workflow, settings)
-    return Registered(expected, workflow, settings, version)
+    return Registered(expected, loaded(workflow).dataset, settings, version)
 
 
 def test_a_recipe_reaches_its_target(registered: Registered) -> None:
     """On rows that it never saw, by the registered file, and the evidence says the same."""
-    split = loaded(registered.workflow).dataset.test
+    split = registered.dataset.test
     found = registered.answers(split)
     accuracy = float((found.argmax(-1) == split.labels).mean())
     evidence = registered.version.evidence
@@ -138,7 +128,7 @@ def _ranks_pairs(_: Registered, split: Split, logits: NDArray[np.float32]) -> No
 
 def _beats_bigrams(registered: Registered, split: Split, logits: NDArray[np.float32]) -> None:
     """A smaller loss than a table of byte pairs of the same text, and more bytes right."""
-    loss, accuracy = bigram(loaded(registered.workflow).dataset.train, split)
+    loss, accuracy = bigram(registered.dataset.train, split)
     shifted = (logits - logits.max(-1, keepdims=True)).astype(np.float64)
     chances = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     own = -float(np.take_along_axis(chances, split.labels[..., None], -1).mean())
@@ -164,13 +154,13 @@ def test_a_version_has_signature_flops_and_cost(registered: Registered) -> None:
 def test_a_version_answers_json_as_a_replica_reads_it(registered: Registered) -> None:
     """Two test rows in the Open Inference Protocol: the input's own type, finite logits."""
     version, spec = registered.version, registered.expected.input
-    rows = loaded(registered.workflow).dataset.test.inputs[:2]
+    rows = registered.dataset.test.inputs[:2]
     body = {"inputs": [{"name": spec.name, "datatype": spec.datatype, "shape": list(rows.shape),
                         "data": rows.ravel().tolist()}]}  # fmt: skip
-    request = parse(orjson.dumps(body), version.signature)
+    request = read(orjson.dumps(body), {}, version.signature)
     path = registry(registered.settings).fetch(version, registered.settings.cache_dir)
     outputs = OnnxModel(version, path).run(request.inputs)
-    answer = orjson.loads(encode(version, request, outputs, "p1"))
+    answer = orjson.loads(write(version, request, outputs, "p1").body)
     (logits,) = answer["outputs"]
     assert request.items == 2 and logits["shape"] == [2, *registered.expected.output.shape[1:]]
     assert np.isfinite(logits["data"]).all()

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-KILLS = int(os.environ.pop("STEELYARD_KILLS", "3"))
+KILLS = int(os.environ.pop("STEELYARD_KILLS", "2"))
 """How many runs lose a worker; each costs some seconds. Not a setting: taken out again."""
 BATCHES = 30
 """A worker's batches of the whole run: 3 epochs of 10."""

@@ -18,7 +18,7 @@ from steelyard_workflows.workflow import Workflow
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.integration,
-    pytest.mark.timeout(600),  # four runs: on a busy machine the usual limit is too short
+    pytest.mark.timeout(600),  # three runs: on a busy machine the usual limit is too short
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.
     pytest.mark.filterwarnings("ignore:`.*` is deprecated::ray.data.context"),
     # MLflow warns of type hints in its own modules when they are imported.
@@ -31,10 +31,10 @@ early_stopping: {patience: 6}
 scaling: {workers: 1}
 data: {options: {slow_s: 0.03}}
 sweep:
-  trials: 4
+  trials: 3
   concurrent: 2
   reduction: 2
-  seed: 3    # draws a good one, two whose loss is no number, a bad one
+  seed: 4    # draws a good one, one whose loss is no number, a bad one
   search:
     train.learning_rate: {choice: [0.02, 1.0e-7]}
     data.options.nan_at: {choice: [0, 3]}
@@ -45,7 +45,7 @@ def test_the_best_trial_becomes_the_version_and_every_trial_is_booked(
     home: Settings, tiny: Callable[..., Workflow], tiny_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Two fail, one is ended by ASHA, the good one is registered; the sweep's page has the sum."""
+    """One fails, one is ended by ASHA, the good one is registered; the sweep's page has the sum."""
     place = str(tiny_folder)
 
     def loop(config: dict[str, Any]) -> None:
@@ -85,12 +85,12 @@ def _assert_nested(parent: Run, trials: list[Run]) -> None:
     assert parent.data.metrics["best/trial"] == 1
     best = min(metric(trials[0], "validation_loss"))
     assert parent.data.metrics["best/validation_loss"] == pytest.approx(best)
-    assert [run.info.status for run in trials] == ["FINISHED", "FAILED", "FAILED", "FINISHED"]
+    assert [run.info.status for run in trials] == ["FINISHED", "FAILED", "FINISHED"]
     drawn = [(run.data.params["train.learning_rate"], run.data.params["data.options.nan_at"])
              for run in trials]  # fmt: skip
-    assert drawn == [("0.02", "0"), ("1e-07", "3"), ("0.02", "3"), ("1e-07", "0")]
+    assert drawn == [("0.02", "0"), ("0.02", "3"), ("1e-07", "0")]
     assert "steelyard.stopped" not in trials[0].data.tags
-    stopped = trials[3].data.tags["steelyard.stopped"]
+    stopped = trials[2].data.tags["steelyard.stopped"]
     assert stopped.startswith("stopped by the sweep: not among the best 1/2 by validation_loss")
 
 
@@ -106,7 +106,7 @@ def _assert_booked(home: Settings, parent: Run, trials: list[Run]) -> None:
         attempts = {row.run_id: row for row in rows}
     found = [attempts.pop(run.info.run_id) for run in trials]
     assert not attempts
-    assert [one.outcome for one in found] == ["ok", "failed", "failed", "ok"]
+    assert [one.outcome for one in found] == ["ok", "failed", "ok"]
     assert found[1].started_us < found[0].ended_us, "two at a time"
     costs = [Platform(home).runs.cost("tiny", run.info.run_id) for run in trials]
     for name in ("cost_nano", "energy_mj", "device_us"):

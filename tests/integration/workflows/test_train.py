@@ -1,8 +1,6 @@
 """A real two-worker Ray Train run whose second worker dies, registered and compressed."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +12,6 @@ from steelyard.domain.errors import InvalidInput, NotFound, Refused
 from steelyard.domain.metering import Resource, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
-from steelyard_workflows.environment import prepare
 from steelyard_workflows.workflow import Workflow
 from steelyard_workflows.workflow_file import parse
 
@@ -38,13 +35,9 @@ early_stopping: {patience: 14}
 
 
 @pytest.fixture(scope="module")
-def settings(ray_cluster: Settings) -> Iterator[Settings]:
-    """The shared Ray, a home of our own: SQLite MLflow, artefacts, spool."""
-    home = Path(tempfile.mkdtemp(prefix="syw-"))
-    own = ray_cluster.model_copy(update={"home": home})
-    prepare(own)
-    yield own
-    shutil.rmtree(home, ignore_errors=True)
+def settings(home: Settings) -> Settings:
+    """The shared Ray, a home of our own."""
+    return home
 
 
 @pytest.fixture(scope="module")

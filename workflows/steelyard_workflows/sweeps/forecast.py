@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from steelyard.domain import figures
+from steelyard.domain.quantities import KWH_MJ, NANO
 from steelyard.services import words
 from steelyard.settings import Settings
 from steelyard_workflows.estimates.forecast import Forecast, forecast, work
 from steelyard_workflows.estimates.wording import PRICED, lines
 from steelyard_workflows.sweeps.plan import Trial
 from steelyard_workflows.sweeps.prepare import Prepared
-from steelyard_workflows.workflow import Workflow
+from steelyard_workflows.training.limits import Spent, foreseen
+from steelyard_workflows.workflow import Limits, Workflow
 
 BASIS = "upper bound: every trial as long as the greatest, none ended early"
 
@@ -20,7 +22,7 @@ BASIS = "upper bound: every trial as long as the greatest, none ended early"
 class SweepForecast:
     """One trial's estimate, and at most what all take: ledger units, None where unknown.
 
-    ``wall_us`` is with ``at_once`` trials at a time.
+    ``wall_us`` is with ``at_once`` trials at a time. ``limits`` says what each will do to it.
     """
 
     trials: int
@@ -30,13 +32,15 @@ class SweepForecast:
     flop: int | None
     wall_us: int | None
     most: Mapping[str, int | None]
+    limits: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         most = {"flop": self.flop, "wall_us": self.wall_us, **self.most}
         return {
             "trials": self.trials, "concurrent": self.at_once, "basis": BASIS, "most": most,
-            "greatest_trial": self.greatest.number, "one": self.one.document(),
+            "limits": list(self.limits), "greatest_trial": self.greatest.number,
+            "one": self.one.document(),
         }  # fmt: skip
 
 
@@ -46,15 +50,35 @@ def sweep_forecast(workflow: Workflow, ready: Prepared, settings: Settings) -> S
     trials = ready.trials
     at_once = min(workflow.sweep.concurrent, len(trials))
     greatest = max(trials, key=lambda trial: _size(trial, ready))
-    one = forecast(ready.made[greatest.number], greatest.workflow, settings)
+    unlimited = greatest.workflow.model_copy(update={"limits": Limits()})  # they count for all
+    one = forecast(ready.made[greatest.number], unlimited, settings)
     rounds, wall = -(-len(trials) // at_once), one.estimate.wall_us
+    longest = times(wall.high if wall else None, rounds)
+    most = {name: times(amount, len(trials)) for name, amount in asdict(one.estimate.high).items()
+            if name != "flop"}  # fmt: skip
     return SweepForecast(
-        len(trials), at_once, greatest, one,
-        times(one.work.flop, len(trials)),
-        times(wall.high if wall else None, rounds),
-        {name: times(amount, len(trials)) for name, amount in asdict(one.estimate.high).items()
-         if name != "flop"},
+        len(trials), at_once, greatest, one, times(one.work.flop, len(trials)), longest, most,
+        effects(workflow.limits, longest, most),
     )  # fmt: skip
+
+
+def effects(
+    limits: Limits, wall_us: int | None, most: Mapping[str, int | None]
+) -> tuple[str, ...]:  # fmt: skip
+    """What each limit will do to a sweep that takes so much at most, in words.
+
+    At least it takes next to nothing: every trial may be ended after its first epochs.
+
+    >>> effects(Limits(cost_usd=3), None, {"cost_nano": 4 * NANO, "energy_mj": None})
+    ('limits.cost_usd, 3 USD: may end this sweep early',)
+    """
+    cost_nano, energy_mj = most["cost_nano"], most["energy_mj"]
+    highest = Spent(
+        None if wall_us is None else wall_us / 1e6,
+        None if cost_nano is None else cost_nano / NANO,
+        None if energy_mj is None else energy_mj / KWH_MJ,
+    )
+    return tuple(foreseen(limits, Spent(0.0, 0.0, 0.0), highest, what="sweep"))
 
 
 def times(amount: int | None, count: int) -> int | None:
@@ -83,6 +107,7 @@ def told(found: SweepForecast) -> list[str]:
         *lines(found.one),
         f"All {found.trials} trials, {found.at_once} at a time, at most ({BASIS}):",
         *(f"  {name}: {value}" for name, value in most),
+        *(f"  {line}" for line in found.limits),
     ]
 
 

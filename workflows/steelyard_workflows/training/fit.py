@@ -11,7 +11,6 @@ from ray.train import (
     ScalingConfig,
     TrainingFailedError,
 )
-from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from torch import nn
 
@@ -34,7 +33,7 @@ from steelyard_workflows.training.loop import train_worker
 from steelyard_workflows.training.outcome import Fitted, failed, load_best, lost, tell_end
 from steelyard_workflows.training.spending import Guard, Spending, rates_for
 from steelyard_workflows.training.stop import STOP_FILE
-from steelyard_workflows.training.trainer import FixedClusterTrainer
+from steelyard_workflows.training.trainer import FixedClusterTrainer, RowsTrainer
 from steelyard_workflows.workflow import Workflow
 
 Loop = Callable[[dict[str, Any]], None]
@@ -88,7 +87,7 @@ def fit(
 def _trainer(
     workflow: Workflow, profile: FlopsProfile, settings: Settings, charge: Charge,
     dataset: Dataset, loop: Loop,
-) -> TorchTrainer:  # fmt: skip
+) -> RowsTrainer:  # fmt: skip
     """Ray Train's trainer, with our callbacks in its controller."""
     folder = settings.checkpoint_dir / charge.run_id
     spending = Spending(charge, rates_for(settings, charge, workflow.limits))
@@ -96,7 +95,7 @@ def _trainer(
     datatype = "bf16" if workflow.train.precision == "bf16" else computes_in(profile)
     ledger = LedgerCallback(settings, charge, folder / journal.FILE, datatype, guard)
     callbacks = [ledger, CancelCallback(folder / CANCEL_FILE)]
-    make = TorchTrainer if settings.ray_address else FixedClusterTrainer
+    make = RowsTrainer if settings.ray_address else FixedClusterTrainer
     return make(
         loop,
         train_loop_config={

@@ -30,25 +30,29 @@ def exceeded(limits: Limits, spent: Spent) -> str | None:
     return None
 
 
-def foreseen(limits: Limits, least: Spent, most: Spent) -> list[str]:
+def foreseen(limits: Limits, least: Spent, most: Spent, *, what: str = "run") -> list[str]:
     """What each limit will do to a run that takes between ``least`` and ``most``, in words.
+
+    ``what`` is limited: a run, or a sweep as a whole.
 
     >>> foreseen(Limits(time_s=60), Spent(80.0), Spent(90.0))
     ['limits.time_s, 60 s: ends this run early']
     >>> foreseen(Limits(time_s=60), Spent(50.0), Spent(70.0))
     ['limits.time_s, 60 s: may end this run early']
     """
-    return [f"limits.{name}, {limit:.4g} {unit}: {_effect(limit, getattr(least, name), most, name)}"
-            for name, limit, unit in _given(limits)]  # fmt: skip
+    return [
+        f"limits.{name}, {limit:.4g} {unit}: "
+        + _effect(limit, getattr(least, name), getattr(most, name)).format(f"this {what}")
+        for name, limit, unit in _given(limits)
+    ]
 
 
-def _effect(limit: float, least: float | None, most: Spent, name: str) -> str:
-    highest = getattr(most, name)
-    if least is None or highest is None:
-        return "unknown whether it ends this run early"
+def _effect(limit: float, least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return "unknown whether it ends {} early"
     if least >= limit:
-        return "ends this run early"
-    return "may end this run early" if highest >= limit else "leaves room for this run"
+        return "ends {} early"
+    return "may end {} early" if most >= limit else "leaves room for {}"
 
 
 def _given(limits: Limits) -> Iterator[tuple[str, float, str]]:
