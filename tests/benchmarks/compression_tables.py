@@ -85,7 +85,6 @@ FLOORS: Sequence[Floor] = (
     *_least(CNN, HALF, agreement=0.95),
     *_most(CNN, HALF_INT8, size=0.13, lost=1.0),
     *_least(CNN, HALF_INT8, x32=3.0),
-    *_most(CNN, SPARSE, lost=1.5),
     *_least(CNN, "distilled width=0.375", agreement=0.93),
     *_least(ENCODER, FP32, torch1=1.4),
     *_most(ENCODER, "int8_dynamic", size=0.30, lost=0.5),

@@ -1,6 +1,8 @@
 """Data on stdout, progress and messages on stderr."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,17 +15,26 @@ FILE_WIDTH = 160
 """Columns when the output is no terminal: a table in a log must not be cut."""
 
 
-def _console(to_stderr: bool) -> Console:
-    found = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+class Progress(Console):
+    """The console of stderr. When nobody reads it any more, the work goes on without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program, and with it a training of hours."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _console(kind: type[Console], to_stderr: bool) -> Console:
+    found = kind(stderr=to_stderr, highlight=False, soft_wrap=True)
     return (
         found
         if found.is_terminal
-        else Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=FILE_WIDTH)
+        else kind(stderr=to_stderr, highlight=False, soft_wrap=True, width=FILE_WIDTH)
     )
 
 
-stdout = _console(False)
-stderr = _console(True)
+stdout = _console(Console, to_stderr=False)
+stderr = _console(Progress, to_stderr=True)
 
 
 def emit(value: dict[str, Any], as_json: bool, render: Callable[[], None]) -> None:
