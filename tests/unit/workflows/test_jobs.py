@@ -402,7 +402,7 @@ def test_sigterm_does_what_ctrl_c_does_even_when_a_parent_held_ctrl_c_back() -> 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     assert signal.getsignal(signal.SIGTERM) == before
