@@ -7,7 +7,7 @@ measured on other hardware or other rows says nothing beside the rest, and is pl
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, TypeVar
 
@@ -125,6 +125,26 @@ def placed(points: Sequence[Point]) -> tuple[Placed, ...]:
         return point.cost is None, point.cost or Fraction(0), point.version
 
     return tuple(place(point) for point in sorted(points, key=order))
+
+
+def beside_parents(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Costs as multiples of the parent's own, where both were measured in one run.
+
+    Figures of different runs differ by what else the machine did; ratios of one run hardly do.
+
+    >>> fp32, int8 = Point(1, "fp32", None, 0.9, Fraction(2)), Point(2, "x", 1, 0.9, Fraction(4))
+    >>> [int(p.cost) for p in beside_parents([fp32, replace(int8, of_parent=Fraction(1, 2))])]
+    [2, 1]
+    """
+    costs = {p.version: p.cost for p in points if not p.apart}
+
+    def scaled(point: Point) -> Point:
+        parent = None if point.parent is None or point.apart else costs.get(point.parent)
+        if parent is None or point.of_parent is None:
+            return point
+        return replace(point, cost=parent * point.of_parent)
+
+    return tuple(map(scaled, points))
 
 
 def dominates(one: Point, other: Point) -> bool:

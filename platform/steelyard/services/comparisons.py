@@ -12,7 +12,17 @@ from steelyard.domain.cost import Price, price_at
 from steelyard.domain.errors import NotFound
 from steelyard.domain.evidence import DECIDES_SPEED
 from steelyard.domain.model_version import ModelVersion
-from steelyard.domain.pareto import AXES, Axis, AxisName, Placed, Point, common, measured, placed
+from steelyard.domain.pareto import (
+    AXES,
+    Axis,
+    AxisName,
+    Placed,
+    Point,
+    beside_parents,
+    common,
+    measured,
+    placed,
+)
 from steelyard.services.gates import Gates, Standing
 
 if TYPE_CHECKING:
@@ -64,6 +74,8 @@ class Sheet:
         if self.price is not None:
             hourly = float(Fraction(self.price.price_nano, 10**9))
             lines[1] += f" Processor time at {hourly:g} US dollars an hour, idle time not included."
+        if self.axis.on_hardware:
+            lines.append("Variants: their ratio to the parent in one run, times the parent's own.")
         if absent := [f"{one.point.variant} (v{one.point.version})" for one in self.placed
                       if one.place == "unknown"]:  # fmt: skip
             lines.append(f"Without a figure, hence not drawn: {', '.join(absent)}.")
@@ -97,6 +109,8 @@ class Comparisons:
         if axis.name == "cost":
             price = price_today(self._catalog, self._clock, self._sku)
         points = [_point(v, s, axis, price, (place, rows)) for v, s in standings]
+        if axis.on_hardware:
+            points = list(beside_parents(points))
         used = [e for where, e in held if where == place and e.data_sha256 == rows]
         runtimes = {e.hardware["runtime"] for e in used if "runtime" in e.hardware}
         methods = {e.own.energy_method for e in used if e.own and e.own.energy_method}
