@@ -15,6 +15,7 @@ from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.int8_static import few_parameters
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 from steelyard_workflows.variants.onnx_files import const_products, prepare, quiet, save
+from steelyard_workflows.variants.saturation import reduce_range
 
 
 def refusal(found: graph.Graph) -> str | None:
@@ -36,16 +37,19 @@ def make(source: Source, options: Options, bench: Bench) -> Made:
     """
     path = bench.into / "model.onnx"
     with bench.watch.measure("compress") as work:
-        _quantize(source.path, path)
+        _quantize(source.path, path, reduce_range=bool(options["reduce_range"]))
         work.count(0, source.flops)
     profile = source.flops and inherited(source.flops, "parent, int8 ops", "INT8")
     return Made(path, graph.read(path), profile, source.network)
 
 
-def _quantize(parent: Path, path: Path) -> None:
+def _quantize(parent: Path, path: Path, *, reduce_range: bool) -> None:
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         prepared = prepare(parent, Path(scratch))
-        quantize_dynamic(str(prepared), str(path), weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(
+            str(prepared), str(path), weight_type=QuantType.QInt8, per_channel=True,
+            reduce_range=reduce_range,
+        )  # fmt: skip
     save(onnx.load(path), path)
     left, done = const_products(path), graph.read(path).operations.get("MatMulInteger", 0)
     if left or not done:
@@ -57,6 +61,6 @@ def _quantize(parent: Path, path: Path) -> None:
 
 
 KIND = Kind(
-    "int8_dynamic", "quantized", "file", make, doubts=few_parameters, refusal=refusal,
-    libraries=("onnx", "onnxruntime"),
+    "int8_dynamic", "quantized", "file", make, {"reduce_range": reduce_range()}, few_parameters,
+    refusal, libraries=("onnx", "onnxruntime"),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from steelyard.domain.errors import Refused
 from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Option, Options, Source
 from steelyard_workflows.variants.onnx_files import prepare, quiet, save
+from steelyard_workflows.variants.saturation import reduce_range
 
 BATCH = 32
 COMPUTE = frozenset({"Conv", "Gemm", "MatMul"})
@@ -56,13 +57,15 @@ def make(source: Source, options: Options, bench: Bench) -> Made:
     """
     path, rows = bench.into / "model.onnx", source.calibration
     with bench.watch.measure("compress") as work:
-        quantize(source.path, rows, path)
+        quantize(source.path, rows, path, reduce_range=bool(options["reduce_range"]))
         work.count(len(rows), source.flops)
     profile = source.flops and inherited(source.flops, "parent, int8 ops", "INT8")
     return Made(path, graph.read(path), profile, source.network)
 
 
-def quantize(parent: Path, rows: NDArray[Any], path: Path) -> None:
+def quantize(
+    parent: Path, rows: NDArray[Any], path: Path, *, reduce_range: bool = False
+) -> None:  # fmt: skip
     """Write the INT8 form of a file, ranges from these rows; see ``make``."""
     name = onnx.load(parent).graph.input[0].name
     with quiet(), tempfile.TemporaryDirectory() as scratch:
@@ -74,6 +77,7 @@ def quantize(parent: Path, rows: NDArray[Any], path: Path) -> None:
             Rows(name, rows),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -127,6 +131,7 @@ def doubts(found: graph.Graph) -> tuple[str, ...]:
 KIND = Kind(
     "int8_static", "quantized", "file", make,
     {"calibration_rows": Option(512, "training rows that the ranges are from", 64, 8192),
-     "calibration_split": Option("train", "where they are from", choices=SPLITS)},
+     "calibration_split": Option("train", "where they are from", choices=SPLITS),
+     "reduce_range": reduce_range()},
     doubts, calibrated=True, libraries=("onnx", "onnxruntime"),
 )  # fmt: skip
