@@ -145,6 +145,7 @@ def figures(model: str, made: Sequence[Made], rounds: int) -> list[Figure]:
 
     from steelyard_workflows.compression.order import ordered
     from steelyard_workflows.evaluation.runtime import opened
+    from steelyard_workflows.evaluation.torch_runtime import TorchRuntime
     from steelyard_workflows.variants.steps import kind_named
 
     torch.set_num_threads(1)
@@ -154,7 +155,7 @@ def figures(model: str, made: Sequence[Made], rounds: int) -> list[Figure]:
     versions = {FP32: 1} | {one.label: one.version for one in made if one.version}
     registered = {n: platform.registry.version(model, v) for n, v in versions.items()}
     paths = {n: platform.registry.fetch(v, settings.cache_dir) for n, v in registered.items()}
-    runtimes: dict[str, Any] = {TORCH: Eager(source.parent()), FP32: opened(paths[FP32])}
+    runtimes: dict[str, Any] = {TORCH: TorchRuntime(source.parent()), FP32: opened(paths[FP32])}
     for name, version in registered.items():
         if name != FP32:
             kind = kind_named(version.variant.rpartition("+")[2])
@@ -167,22 +168,6 @@ def figures(model: str, made: Sequence[Made], rounds: int) -> list[Figure]:
                speeds[name], vectors.get(name))
         for name, version in registered.items()
     ]  # fmt: skip
-
-
-class Eager:
-    """A torch network, run as it was written."""
-
-    batch = None
-
-    def __init__(self, network: Any) -> None:
-        self._network = network
-
-    def answer(self, rows: Any) -> Any:
-        """The logits of some rows."""
-        import torch
-
-        with torch.inference_mode():
-            return self._network(torch.from_numpy(rows)).numpy()
 
 
 def measured(

@@ -54,43 +54,46 @@ class Floor:
         return found >= self.bound if self.least else found <= self.bound
 
 
-def _least(model: str, variant: str, **bounds: float) -> list[Floor]:
-    return [Floor(model, variant, w, b, least=True) for w, b in bounds.items()]  # type: ignore[arg-type]
+WORDS: Mapping[What, str] = {
+    "size": "bytes / FP32", "x1": "times ORT FP32, batch 1", "x32": "times ORT FP32, batch 32",
+    "torch1": "times torch, batch 1", "torch32": "times torch, batch 32", "lost": "points lost",
+    "kl": "mean KL, nats", "agreement": "top-1 agreement", "cosine": "mean cosine of the vector",
+}  # fmt: skip
 
 
-def _most(model: str, variant: str, **bounds: float) -> list[Floor]:
-    return [Floor(model, variant, w, b, least=False) for w, b in bounds.items()]  # type: ignore[arg-type]
+def _floors(model: str, variant: str, *, least: bool, **bounds: float) -> list[Floor]:
+    return [Floor(model, variant, what, bounds[what], least) for what in WORDS if what in bounds]
 
 
 MLP, CNN, ENCODER = "fashion-mlp", "fashion-resnet", "library-of-encoder"
 FLOORS: Sequence[Floor] = (
-    *_least(MLP, FP32, torch32=1.6),
-    *_most(MLP, "int8_dynamic", size=0.30, lost=0.5, kl=2e-3),
-    *_least(MLP, "int8_dynamic", x1=1.8, x32=2.2, agreement=0.995),
-    *_most(MLP, "int8_static", size=0.30, lost=0.5, kl=2e-3),
-    *_least(MLP, "int8_static", x1=1.8, x32=2.2, agreement=0.98),
-    *_most(MLP, "int4_weight_only", size=0.20, lost=0.5, kl=2e-3),
-    *_least(MLP, "int4_weight_only", agreement=0.985),
-    *_most(MLP, HALF, lost=1.0),
-    *_least(MLP, HALF, agreement=0.95),
-    *_most(MLP, HALF_INT8, size=0.13, lost=1.0),
-    *_least(MLP, HALF_INT8, x32=4.0),
-    *_most(MLP, SPARSE, lost=1.5),
-    *_least(MLP, "distilled width=0.125", agreement=0.93),
-    *_least(CNN, FP32, torch1=2.2),
-    *_most(CNN, "int8_static", size=0.30, lost=0.5, kl=2e-3),
-    *_least(CNN, "int8_static", x1=1.6, x32=1.7, agreement=0.98),
-    *_most(CNN, "ov_int8", lost=0.5, kl=1e-2),
-    *_most(CNN, HALF, lost=1.0),
-    *_least(CNN, HALF, agreement=0.95),
-    *_most(CNN, HALF_INT8, size=0.13, lost=1.0),
-    *_least(CNN, HALF_INT8, x32=3.0),
-    *_least(CNN, "distilled width=0.375", agreement=0.93),
-    *_least(ENCODER, FP32, torch1=1.4),
-    *_most(ENCODER, "int8_dynamic", size=0.30, lost=0.5),
-    *_least(ENCODER, "int8_dynamic", x1=1.6, x32=1.4, cosine=0.985),
-    *_least(ENCODER, "ov_int8", x1=2.2, x32=2.1, cosine=0.99),
-    *_least(ENCODER, "int4_weight_only", cosine=0.95),
+    *_floors(MLP, FP32, least=True, torch32=1.6),
+    *_floors(MLP, "int8_dynamic", least=False, size=0.30, lost=0.5, kl=2e-3),
+    *_floors(MLP, "int8_dynamic", least=True, x1=1.8, x32=2.2, agreement=0.995),
+    *_floors(MLP, "int8_static", least=False, size=0.30, lost=0.5, kl=2e-3),
+    *_floors(MLP, "int8_static", least=True, x1=1.8, x32=2.2, agreement=0.98),
+    *_floors(MLP, "int4_weight_only", least=False, size=0.20, lost=0.5, kl=2e-3),
+    *_floors(MLP, "int4_weight_only", least=True, agreement=0.985),
+    *_floors(MLP, HALF, least=False, lost=1.0),
+    *_floors(MLP, HALF, least=True, agreement=0.95),
+    *_floors(MLP, HALF_INT8, least=False, size=0.13, lost=1.0),
+    *_floors(MLP, HALF_INT8, least=True, x32=4.0),
+    *_floors(MLP, SPARSE, least=False, lost=1.5),
+    *_floors(MLP, "distilled width=0.125", least=True, agreement=0.93),
+    *_floors(CNN, FP32, least=True, torch1=2.2),
+    *_floors(CNN, "int8_static", least=False, size=0.30, lost=0.5, kl=2e-3),
+    *_floors(CNN, "int8_static", least=True, x1=1.6, x32=1.7, agreement=0.98),
+    *_floors(CNN, "ov_int8", least=False, lost=0.5, kl=1e-2),
+    *_floors(CNN, HALF, least=False, lost=1.0),
+    *_floors(CNN, HALF, least=True, agreement=0.95),
+    *_floors(CNN, HALF_INT8, least=False, size=0.13, lost=1.0),
+    *_floors(CNN, HALF_INT8, least=True, x32=3.0),
+    *_floors(CNN, "distilled width=0.375", least=True, agreement=0.93),
+    *_floors(ENCODER, FP32, least=True, torch1=1.4),
+    *_floors(ENCODER, "int8_dynamic", least=False, size=0.30, lost=0.5),
+    *_floors(ENCODER, "int8_dynamic", least=True, x1=1.6, x32=1.4, cosine=0.985),
+    *_floors(ENCODER, "ov_int8", least=True, x1=2.2, x32=2.1, cosine=0.99),
+    *_floors(ENCODER, "int4_weight_only", least=True, cosine=0.95),
 )
 
 
@@ -193,13 +196,6 @@ def floors(every: Mapping[str, Sequence[Figure]]) -> str:
         lines.append(_row([floor.model, floor.variant, WORDS[floor.what], f"{sign} {floor.bound:g}",
                            "" if found is None else f"{found:.4g}", verdict]))  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-WORDS: Mapping[What, str] = {
-    "size": "bytes / FP32", "x1": "times ORT FP32, batch 1", "x32": "times ORT FP32, batch 32",
-    "torch1": "times torch, batch 1", "torch32": "times torch, batch 32", "lost": "points lost",
-    "kl": "mean KL, nats", "agreement": "top-1 agreement", "cosine": "mean cosine of the vector",
-}  # fmt: skip
 
 
 def claims(every: Mapping[str, Sequence[Figure]]) -> str:

@@ -1,6 +1,5 @@
 """``steelyard compress``: a variant of a version, measured beside it, its own cost booked."""
 
-import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from steelyard.bootstrap import device_power
 from steelyard.cli.output import note
+from steelyard.domain.errors import is_full
 from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
@@ -22,8 +22,6 @@ from steelyard_workflows.register import Entry, register
 from steelyard_workflows.tracking.run import tracked
 from steelyard_workflows.tracking.run_page import file_for, log_artifact, log_metrics, set_tags
 from steelyard_workflows.variants.kind import Value
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def compress(
@@ -79,7 +77,7 @@ def _disk_of(order: Order) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full(error):
             raise
         raise no_room(error, order) from error
 

@@ -58,7 +58,7 @@ def _check_unpacked(path: Path) -> None:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError) as error:  # or of a later kind
         found = f"{path.name} is no ZIP file as torch and numpy write it: {error}."
         raise Refused(found, HINT) from error
     unpacked = sum(member.file_size for member in members)

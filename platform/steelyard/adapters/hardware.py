@@ -6,6 +6,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO
+
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 """What decides how fast INT8 and BF16 are on a CPU."""
 THREADS = 1
@@ -13,13 +15,13 @@ THREADS = 1
 PROVIDER = "CPUExecutionProvider"
 """onnxruntime's name for the device that computes."""
 SESSIONS = {
-    "onnxruntime": {"provider": PROVIDER, "threads": str(THREADS)},
-    "openvino": {"threads": str(THREADS)},
+    ONNXRUNTIME: {"provider": PROVIDER, "threads": str(THREADS)},
+    OPENVINO: {"threads": str(THREADS)},
 }
 """How replicas run a library; one that they do not have says its version alone."""
 
 
-def hardware_profile(runtime: str = "onnxruntime") -> dict[str, str]:
+def hardware_profile(runtime: str = ONNXRUNTIME) -> dict[str, str]:
     """CPU model, its flags that matter, cores, a runtime, its threads. Unknown parts are left out.
 
     ``runtime`` is the library that computes; where it is not installed, nothing is said of it.

@@ -5,7 +5,6 @@ on. What the registry says of it (name, place, digest) may have been written by 
 write there. Nothing here unpickles, and MLflow's own loaders are never called.
 """
 
-import errno
 import os
 import re
 import tempfile
@@ -20,12 +19,11 @@ from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from steelyard.domain.errors import NotFound, Refused, Unavailable
+from steelyard.domain.errors import NotFound, Refused, Unavailable, is_full
 from steelyard.domain.model_files import check_content, check_name, check_size
 from steelyard.domain.model_version import ModelVersion
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class MlflowArtifacts:
@@ -69,7 +67,7 @@ class MlflowArtifacts:
             try:
                 local = self._downloaded(version, Path(scratch))
             except (MlflowException, OSError) as error:
-                if isinstance(error, OSError) and error.errno in FULL:
+                if isinstance(error, OSError) and is_full(error):
                     raise Unavailable(f"{version.name} cannot be downloaded: {error}") from error
                 raise NotFound(
                     f"The artefact of {version.name} is gone: {error}",

@@ -75,7 +75,7 @@ def promote_check(
     name, version = version_of(model)
     platform = Platform(load_settings())
     found = platform.gates.examine(name, version)
-    platform.registry.check(platform.registry.version(name, version))
+    platform.registry.check(found.version)
     document: dict[str, Any] = {
         "model": name, "version": version, "passed": found.passed, "stale": found.stale,
         "evidence_sha256": found.record.sha256 if found.record else None,
@@ -84,8 +84,8 @@ def promote_check(
 
     def show() -> None:
         columns = ("gate", "verdict", "Found", "Limit", "why")
-        stdout.print(table(found.name, columns, map(_cells, found.findings)))
-        stdout.print(f"{found.name} {'may' if found.passed else 'may not'} take traffic.")
+        stdout.print(table(found.version.name, columns, map(_cells, found.findings)))
+        stdout.print(f"{found.version.name} {'may' if found.passed else 'may not'} take traffic.")
 
     emit(document, as_json, show)
     if not found.passed:

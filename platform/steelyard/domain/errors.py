@@ -12,7 +12,10 @@
 An HTTP status or an exit code is chosen only at the edge (``api/errors``, ``cli/app``).
 """
 
+import errno
 from dataclasses import dataclass
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class SteelyardError(Exception):
@@ -62,3 +65,12 @@ class Refused(SteelyardError):
 
 class Unavailable(SteelyardError):
     """A part of the platform does not answer or cannot be had."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of room: on the disk, in a quota, or in one file.
+
+    >>> is_full(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    """
+    return error.errno in FULL

@@ -123,7 +123,8 @@ def check_bundle(data: bytes) -> None:
                 inner = INNER.get(_suffix(member.filename))
                 if inner is not None:
                     inner(archive.read(member))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as error:
+    # RuntimeError: an entry is encrypted, or the ZIP is of a later kind.
+    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError) as error:
         raise Refused(f"It is not a ZIP file that can be read: {error}.") from None
 
 

@@ -36,7 +36,7 @@ MEASURE_AGAIN = "Measure it again here: steelyard models measure"
 class Examination:
     """A version before its gates. ``stale`` says why its speed says nothing of this hardware."""
 
-    name: str
+    version: ModelVersion
     policy: GatePolicy
     record: EvidenceRecord | None
     stale: tuple[str, ...]
@@ -165,7 +165,7 @@ class Gates:
         parent = found.parent is not None or (evidence is not None and evidence.compared)
         findings = judge(policy, evidence, here, parent)
         stale = other_hardware(evidence.hardware, here) if evidence else ()
-        return Examination(found.name, policy, record, stale, findings)
+        return Examination(found, policy, record, stale, findings)
 
     def admit(self, model: str, version: int, override: str | None = None) -> str:
         """Let a version take traffic, or refuse.
@@ -183,24 +183,24 @@ class Gates:
             _must_have_reason(override)
         examined = self.examine(model, version)
         overridden = self._overridden(examined, override)
-        self._registry.check(self._registry.version(model, version))
+        self._registry.check(examined.version)
         return overridden
 
     def _overridden(self, examined: Examination, override: str | None) -> str:
         """What is passed over, and why; empty when all gates were passed."""
         if examined.passed:
             return ""
-        missing = failures(examined)
+        name, missing = examined.version.name, failures(examined)
         if override is not None:
             return f"gates overridden: {override.strip()} [{missing}]"
         if examined.record is None:
             raise Refused(
-                f"{examined.name} has no measured evidence.",
-                f"No evidence, no traffic. {MEASURE_AGAIN} {examined.name}.",
+                f"{name} has no measured evidence.",
+                f"No evidence, no traffic. {MEASURE_AGAIN} {name}.",
             )
         raise Refused(
-            f"{examined.name} does not pass its gates: {missing}.",
-            f"See: steelyard models promote-check {examined.name}. An operator may override them: "
+            f"{name} does not pass its gates: {missing}.",
+            f"See: steelyard models promote-check {name}. An operator may override them: "
             "--override-gates REASON.",
         )
 

@@ -47,6 +47,17 @@ def safe(header: object, body: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
+def encrypted(archive: bytes) -> bytes:
+    """The archive, with entries that say that they are encrypted."""
+    found = bytearray(archive)
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = found.find(magic)
+        while at >= 0:
+            found[at + flags] |= 1
+            at = found.find(magic, at + 1)
+    return bytes(found)
+
+
 BUNDLE = {"manifest.json": b"{}", "model.onnx": onnx_file(), "check_rows.npy": array([1.0]),
           "run.py": b"print(1)", "README.md": b"# It"}  # fmt: skip
 
@@ -140,6 +151,7 @@ def test_a_hostile_header_is_refused(data: bytes, why: str) -> None:
         (zipped({"a.npy": b"\x93NUMPY\x01\0\xff\xffx"}), "npy file that is none"),
         (zipped({"a.npy": b"\x93NUMPY\x01\0\x01\0x"}), "without a header"),
         (zipped({"model.onnx": b"\x80\x04N."}), "not an ONNX file"),
+        (encrypted(zipped(BUNDLE)), "encrypted"),
         (zipped(BUNDLE) + b"more", "does not end like one"),
         (zipped(BUNDLE)[:-30], "does not end like one"),
     ],

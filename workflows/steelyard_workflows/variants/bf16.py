@@ -14,6 +14,7 @@ from steelyard.bootstrap import hardware_profile
 from steelyard.domain.compute import inherited
 from steelyard.domain.errors import Refused
 from steelyard_workflows.evaluation.torch_runtime import TorchRuntime
+from steelyard_workflows.variants import processor
 from steelyard_workflows.variants.graph import Graph, check_smaller
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 from steelyard_workflows.variants.networks import copies
@@ -47,9 +48,8 @@ def runtime(source: Source) -> TorchRuntime:
 
 def refusal(_: Graph) -> str | None:
     """Emulated bfloat16 is slower than FP32."""
-    here = hardware_profile()
-    flags = frozenset(here.get("cpu_flags", "").split())
-    return unable(flags, here.get("cpu", "this processor"), torch.cuda.is_available())
+    name = hardware_profile().get("cpu", "this processor")
+    return unable(processor.flags(), name, torch.cuda.is_available())
 
 
 def unable(flags: frozenset[str], name: str, gpu: bool) -> str | None:

@@ -11,7 +11,8 @@ from steelyard.domain.errors import Refused
 from steelyard_workflows.variants import executorch, graph
 from steelyard_workflows.variants.executorch import FILE, PACKAGE, SAID, lowered, traced, unwarned
 from steelyard_workflows.variants.extras import absent
-from steelyard_workflows.variants.int8_static import KIND as INT8_STATIC
+from steelyard_workflows.variants.int8_static import CALIBRATION
+from steelyard_workflows.variants.int8_static import doubts as int8_doubts
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 
 COMPUTE = frozenset({"aten.linear.default", "aten.conv1d.default", "aten.conv2d.default"})
@@ -71,8 +72,8 @@ def check_quantized(network: fx.GraphModule) -> None:
 
 
 KIND = Kind(
-    "executorch_int8", "quantized", "file", make, INT8_STATIC.options,
-    lambda found: (SAID, *INT8_STATIC.doubts(found)), refusal=lambda _: absent(PACKAGE, "edge"),
+    "executorch_int8", "quantized", "file", make, CALIBRATION,
+    lambda found: (SAID, *int8_doubts(found)), refusal=lambda _: absent(PACKAGE, "edge"),
     calibrated=True, libraries=(PACKAGE, "torch", "torchao"), weights=True,
     runtime=executorch.run, suffix=".pte",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.int8_static import few_parameters
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 from steelyard_workflows.variants.onnx_files import const_products, prepare, quiet, save
-from steelyard_workflows.variants.saturation import reduce_range
+from steelyard_workflows.variants.processor import REDUCE_RANGE
 
 
 def refusal(found: graph.Graph) -> str | None:
@@ -61,6 +61,6 @@ def _quantize(parent: Path, path: Path, *, reduce_range: bool) -> None:
 
 
 KIND = Kind(
-    "int8_dynamic", "quantized", "file", make, {"reduce_range": reduce_range()}, few_parameters,
+    "int8_dynamic", "quantized", "file", make, {"reduce_range": REDUCE_RANGE}, few_parameters,
     refusal, libraries=("onnx", "onnxruntime"),
 )  # fmt: skip

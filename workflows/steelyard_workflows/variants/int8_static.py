@@ -24,7 +24,7 @@ from steelyard.domain.errors import Refused
 from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Option, Options, Source
 from steelyard_workflows.variants.onnx_files import prepare, quiet, save
-from steelyard_workflows.variants.saturation import reduce_range
+from steelyard_workflows.variants.processor import REDUCE_RANGE
 
 BATCH = 32
 COMPUTE = frozenset({"Conv", "Gemm", "MatMul"})
@@ -128,10 +128,13 @@ def doubts(found: graph.Graph) -> tuple[str, ...]:
     return said
 
 
+CALIBRATION = {
+    "calibration_rows": Option(512, "training rows that the ranges are from", 64, 8192),
+    "calibration_split": Option("train", "where they are from", choices=SPLITS),
+}
+"""The options of every kind whose ranges are from training rows."""
+
 KIND = Kind(
-    "int8_static", "quantized", "file", make,
-    {"calibration_rows": Option(512, "training rows that the ranges are from", 64, 8192),
-     "calibration_split": Option("train", "where they are from", choices=SPLITS),
-     "reduce_range": reduce_range()},
+    "int8_static", "quantized", "file", make, {**CALIBRATION, "reduce_range": REDUCE_RANGE},
     doubts, calibrated=True, libraries=("onnx", "onnxruntime"),
 )  # fmt: skip

@@ -13,19 +13,19 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import hardware_profile, session_class
+from steelyard.bootstrap import session_class
 from steelyard.domain.compute import inherited
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import OPENVINO
 from steelyard_workflows.evaluation.runtime import Runtime, opened
 from steelyard_workflows.variants import graph
 from steelyard_workflows.variants.extras import absent
-from steelyard_workflows.variants.int8_static import KIND as INT8_STATIC
-from steelyard_workflows.variants.int8_static import few_parameters
+from steelyard_workflows.variants.int8_static import CALIBRATION, few_parameters
 from steelyard_workflows.variants.kind import Bench, Kind, Made, Options, Source
 from steelyard_workflows.variants.onnx_files import save
+from steelyard_workflows.variants.processor import VNNI, flags
 
-ABLE = frozenset({"amx_int8", "avx512_vnni", "avx_vnni", "i8mm"})
+ABLE = VNNI | {"i8mm"}
 """Of these a processor has one that multiplies INT8 faster than FP32."""
 WEIGHED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -100,18 +100,17 @@ def doubts(found: graph.Graph) -> tuple[str, ...]:
     """Tiny networks, and transformers on processors without products of INT8."""
     said = few_parameters(found)
     if found.attention:
-        flags = hardware_profile().get("cpu_flags", "").split()
-        said += unaided(frozenset(flags))
+        said += unaided(flags())
     return said
 
 
-def unaided(flags: frozenset[str]) -> tuple[str, ...]:
+def unaided(found: frozenset[str]) -> tuple[str, ...]:
     """Why a transformer does not become faster on a processor; empty where it should.
 
     >>> unaided(frozenset({"avx2", "avx512_vnni"}))
     ()
     """
-    if flags & ABLE:
+    if found & ABLE:
         return ()
     *most, last = sorted(ABLE)
     return (
@@ -121,6 +120,6 @@ def unaided(flags: frozenset[str]) -> tuple[str, ...]:
 
 
 KIND = Kind(
-    "ov_int8", "quantized", "file", make, INT8_STATIC.options, doubts, refusal=refusal,
+    "ov_int8", "quantized", "file", make, CALIBRATION, doubts, refusal=refusal,
     calibrated=True, libraries=("nncf", "onnx", "onnxruntime", OPENVINO), runtime=run,
 )  # fmt: skip
