@@ -16,7 +16,14 @@ import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from steelyard.domain.model_version import FlopsProfile, ModelVersion, Signature, TensorSpec
+from steelyard.domain.model_version import (
+    ONNXRUNTIME,
+    OPENVINO,
+    FlopsProfile,
+    ModelVersion,
+    Signature,
+    TensorSpec,
+)
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
@@ -29,7 +36,7 @@ SIGNATURE = Signature(
 )
 
 
-def make_served(folder: Path, version: int) -> ServedVersion:
+def make_served(folder: Path, version: int, runtime: str = ONNXRUNTIME) -> ServedVersion:
     """Version ``n`` multiplies by ``n``; the largest numbers overflow, so they get no answer."""
     factor = numpy_helper.from_array(np.array([version], np.float32), "factor")
     graph = helper.make_graph(
@@ -49,7 +56,7 @@ def make_served(folder: Path, version: int) -> ServedVersion:
             model=MODEL, version=version, run_id="run", source="test", artifact=path.name,
             sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), variant="fp32",
             relation="trained", signature=SIGNATURE, created_us=1,
-            flops=FlopsProfile(FORWARD_FLOP, None, "by hand", 1.0),
+            flops=FlopsProfile(FORWARD_FLOP, None, "by hand", 1.0), runtime=runtime,
         ),
         path,
     )  # fmt: skip
@@ -57,14 +64,15 @@ def make_served(folder: Path, version: int) -> ServedVersion:
 
 @pytest.fixture(scope="session")
 def versions(ray_cluster: Settings) -> dict[int, ServedVersion]:
-    """Versions 1 and 2 of a model that multiplies by its version."""
+    """Versions of a model that multiplies by its version; the third is run by OpenVINO."""
     ray_cluster.cache_dir.mkdir(exist_ok=True)
-    return {n: make_served(ray_cluster.cache_dir, n) for n in (1, 2)}
+    runtimes = {1: ONNXRUNTIME, 2: ONNXRUNTIME, 3: OPENVINO}
+    return {n: make_served(ray_cluster.cache_dir, n, one) for n, one in runtimes.items()}
 
 
 @pytest.fixture(scope="session")
 def applications(ray_cluster: Settings, versions: dict[int, ServedVersion]) -> Iterator[Any]:
-    """Both versions served and ready."""
+    """All versions served and ready."""
     from ray import serve
 
     from steelyard_serving.app import RayApplications
@@ -161,7 +169,7 @@ def route(edge: Edge, ray_cluster: Settings) -> Callable[..., Route]:
 
     def apply(weight_bp: int = 0, lineage: str = "r1") -> Route:
         made = Route(MODEL, 1, time.time_ns(), canary=2, weight_bp=weight_bp, lineage=lineage)
-        router.apply({MODEL: made}, frozenset({(MODEL, 1), (MODEL, 2)}))
+        router.apply({MODEL: made}, frozenset((MODEL, version) for version in (1, 2, 3)))
         return made
 
     return apply

@@ -45,7 +45,11 @@ def test_the_protocols_calls(client: Any, route: Any) -> None:
     assert client.call("GET", "/v2")[2]["name"] == "steelyard"
     assert client.call("GET", "/v2/models/scale")[2]["inputs"][0]["shape"] == [-1, 4]
     assert client.call("GET", "/v2/models/scale/ready")[2] == {"name": "scale", "ready": True}
-    assert [one["version"] for one in client.call("POST", "/v2/repository/index")[2]] == ["1", "2"]
+    assert [one["version"] for one in client.call("POST", "/v2/repository/index")[2]] == [
+        "1",
+        "2",
+        "3",
+    ]
     before = client.call("GET", "/v2/models/scale/stats")[2]["model_stats"][0]
     assert client.infer(ROW * 3)[0] == 200
     after = client.call("GET", "/v2/models/scale/stats")[2]["model_stats"][0]
@@ -119,6 +123,14 @@ def test_a_version_can_be_asked_for_by_number(client: Any, route: Any) -> None:
     status, headers, body = client.infer(ROW, path="/v2/models/scale/versions/2")
     assert (status, headers["x-model-version"]) == (200, "2")
     assert body["outputs"][0]["data"] == [2.0, 4.0, 6.0, 8.0]
+
+
+def test_a_version_of_another_runtime_answers_likewise(client: Any, route: Any) -> None:
+    """A replica runs its version by the runtime that it was measured with."""
+    route(0)
+    status, headers, body = client.infer(ROW, path="/v2/models/scale/versions/3")
+    assert (status, headers["x-model-version"]) == (200, "3")
+    assert body["outputs"][0]["data"] == [3.0, 6.0, 9.0, 12.0]
 
 
 def test_a_failed_inference_is_one_line_and_no_traceback(client: Any, route: Any) -> None:
@@ -196,12 +208,12 @@ def test_changed_bytes_are_never_served(
     """A version whose artefact does not have the registered digest fails and says why."""
     path = ray_cluster.cache_dir / "changed.onnx"
     path.write_bytes(versions[1].artifact.read_bytes() + b" ")
-    version = replace(versions[1].version, version=3)
+    version = replace(versions[1].version, version=4)
     applications.ensure(ServedVersion(version, path))
-    wait(lambda: applications.states()["scale", 3].phase == "failed", 60)
-    assert "registered was" in applications.states()["scale", 3].reason
-    applications.remove("scale", 3)
-    wait(lambda: ("scale", 3) not in applications.states(), 60)
+    wait(lambda: applications.states()["scale", 4].phase == "failed", 60)
+    assert "registered was" in applications.states()["scale", 4].reason
+    applications.remove("scale", 4)
+    wait(lambda: ("scale", 4) not in applications.states(), 60)
 
 
 def test_a_replica_loads_no_training_library() -> None:
