@@ -1,24 +1,48 @@
-"""From a request's headers and its outcome to the record of one prediction."""
+"""From a request's headers and its outcome to the record of one prediction.
 
-import hashlib
+Inputs, outputs and units are recorded by a keyed digest (HMAC-SHA-256): whoever reads the records
+without the key cannot find an age or a user's name by trying them all.
+"""
+
+import base64
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict, cast
+from typing import NamedTuple
 
-from steelyard.domain.audit import ArmName
+from steelyard.domain.audit_digest import KeyedDigest
+from steelyard_serving.trace import trace_id
 
 PREDICTION_ID = "x-prediction-id"
 PROBE = "x-steelyard-probe"
 ANSWER = "x-steelyard-answer"
+SHADOWS = "x-steelyard-shadows"
+"""On a shadow's request: the prediction that was answered to the client."""
+BINARY = "data:;base64,"
+"""What a recorded body begins with that is not text."""
 
 
 class Outcome(NamedTuple):
-    """How a request ended. ``error`` is what the client was told."""
+    """How a request ended. ``error`` is what the client was told.
+
+    ``answer`` is the body of the answer before it was compressed; None for a refusal, which has
+    no outputs. ``latency_us`` is from the first byte of the request to the answer. ``batch``
+    numbers the inference within the replica, None when none was run. ``flags`` are words about
+    odd inputs, parted by commas. ``keep_inputs`` and ``keep_outputs``: the model's policy asks
+    for values instead of digests alone.
+    """
 
     status: int
     busy_ns: int
     items: int = 0
     classes: tuple[int, ...] | None = None
     error: str | None = None
+    latency_us: int | None = None
+    key_id: str | None = None
+    cached: bool = False
+    batch: int | None = None
+    flags: str | None = None
+    answer: bytes | None = None
+    keep_inputs: bool = False
+    keep_outputs: bool = False
 
 
 class Answered(NamedTuple):
@@ -31,47 +55,43 @@ class Answered(NamedTuple):
     outcome: Outcome
 
 
-class Record(TypedDict):
-    """What a ``PredictionRecord`` says beyond which replica of which version answered."""
+def record_of(answered: Answered, digest: KeyedDigest) -> dict[str, object]:
+    """What a ``PredictionRecord`` says beyond which replica of which version answered.
 
-    prediction_id: str
-    arm: ArmName
-    lineage: str
-    generation: int
-    bucket: int | None
-    received_us: int
-    busy_ns: int
-    items: int
-    status: int
-    unit_sha256: str | None
-    inputs_sha256: str | None
-    classes: tuple[int, ...] | None
-    error: str | None
-
-
-def record_of(answered: Answered) -> Record:
-    """The audit row: the edge's choice, and digests instead of the inputs and the unit.
-
-    A request that did not come through the edge counts as pinned.
+    The names come in the order of ``audit_chain.FIELDS``, because these are the bytes that are
+    chained. A request that did not come through the edge counts as pinned.
     """
     prediction_id, headers, received_us, body, outcome = answered
-    arm = headers.get("x-steelyard-arm")
-    unit = headers.get("x-steelyard-unit")
+    (status, busy_ns, items, classes, error, latency_us, key_id, cached, batch, flags, answer,
+     keep_inputs, keep_outputs) = outcome  # fmt: skip
+    told = headers.get
+    arm = told("x-steelyard-arm")
+    unit = told("x-steelyard-unit")
     return {
         "prediction_id": prediction_id,
-        "arm": cast(ArmName, arm) if arm in ("stable", "canary") else "pinned",
-        "lineage": headers.get("x-steelyard-lineage") or "-",
-        "generation": _whole(headers.get("x-steelyard-generation", "")) or 0,
-        "bucket": _whole(headers.get("x-steelyard-bucket", "")),
+        "arm": arm if arm in ("stable", "canary", "shadow") else "pinned",
+        "lineage": told("x-steelyard-lineage") or "-",
+        "generation": _whole(told("x-steelyard-generation", "")) or 0,
+        "bucket": _whole(told("x-steelyard-bucket", "")),
         "received_us": received_us,
-        "busy_ns": outcome.busy_ns,
-        "items": outcome.items,
-        "status": outcome.status,
+        "busy_ns": busy_ns,
+        "items": items,
+        "status": status,
         # Header bytes arrive as latin-1; encoding them back gives the client's bytes.
-        "unit_sha256": None if unit is None else _sha256(unit.encode("latin-1")),
-        "inputs_sha256": None if body is None else _sha256(body),
-        "classes": outcome.classes,
-        "error": outcome.error,
+        "unit_sha256": None if unit is None else digest(unit.encode("latin-1")),
+        "inputs_sha256": None if body is None else digest(body),
+        "classes": classes,
+        "error": None if error is None else _storable(error),
+        "latency_us": latency_us,
+        "key_id": key_id,
+        "cached": int(cached),
+        "batch": batch,
+        "outputs_sha256": None if answer is None else digest(answer),
+        "flags": flags,
+        "inputs": _value(body) if keep_inputs else None,
+        "outputs": _value(answer) if keep_outputs else None,
+        "shadows": told(SHADOWS),
+        "trace_id": trace_id(headers),
     }
 
 
@@ -80,5 +100,17 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _value(data: bytes | None) -> str | None:
+    """A body as text, for people; what is none is encoded, and says so by how it begins."""
+    if data is None:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return BINARY + base64.b64encode(data).decode() if "\0" in text else text
+
+
+def _storable(text: str) -> str:
+    # A client's words may be quoted in it; half a surrogate or a NUL fits into no database.
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

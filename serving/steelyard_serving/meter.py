@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from steelyard import bootstrap
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_digest import KeyedDigest
 from steelyard.domain.compute import computes_in
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
@@ -27,8 +28,11 @@ from steelyard.domain.metering import (
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_serving.audit import Answered, record_of
+from steelyard_serving.secret_files import audit_key
 
 RECORDS_TO_FLUSH = 5_000
+BYTES_TO_FLUSH = 16 * 2**20
+"""Records may hold inputs and outputs, if the model's policy asks for them."""
 BATCH = 25
 """Records encoded together: alone, each would find the processor's caches full of other work."""
 LARGE_BYTES = 65_536
@@ -38,11 +42,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Counts:
-    """What one activity did since the window opened; ``busy_ns`` sums execution intervals."""
+    """What one activity did since the window opened; ``busy_ns`` sums execution intervals.
+
+    ``cached`` items of ``cache_hits`` requests were answered without an inference.
+    """
 
     requests: int = 0
     errors: int = 0
     items: int = 0
+    cached: int = 0
+    cache_hits: int = 0
     busy_ns: int = 0
 
 
@@ -62,12 +71,14 @@ class Meter:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._counts: dict[Activity, Counts] = {}
+        self._digest = KeyedDigest(audit_key(settings))
         self._form = self._producer.form(PredictionRecord, {
             "model": version.model, "version": version.version, "sha256": version.sha256,
-            "resource_id": self.resource_id,
+            "resource_id": self.resource_id, "digest_method": self._digest.method,
         })  # fmt: skip
         self._answered: list[Answered] = []
         self._records: list[bytes] = []
+        self._record_bytes = 0
         self._wake = threading.Event()
         self._stopped = False
         self._producer.write([self._resource(settings)])
@@ -98,15 +109,19 @@ class Meter:
             counts.items += items
             counts.busy_ns += busy_ns
             if answered is not None:
+                if answered.outcome.cached:
+                    counts.cached += items
+                    counts.cache_hits += 1
                 self._answered.append(answered)
-                large = answered.body is not None and len(answered.body) > LARGE_BYTES
-                if large or len(self._answered) == BATCH:
+                if _bytes_of(answered) > LARGE_BYTES or len(self._answered) == BATCH:
                     self._encode()
 
     def _encode(self) -> None:
-        self._records += [self._form.line(record_of(one)) for one in self._answered]
+        lines = [self._form.line(record_of(one, self._digest)) for one in self._answered]
         self._answered.clear()
-        if len(self._records) >= RECORDS_TO_FLUSH:
+        self._records += lines
+        self._record_bytes += sum(map(len, lines))
+        if len(self._records) >= RECORDS_TO_FLUSH or self._record_bytes >= BYTES_TO_FLUSH:
             self._wake.set()
 
     def flush(self) -> None:
@@ -148,7 +163,7 @@ class Meter:
         with self._lock:
             counts, self._counts = self._counts, {}
             self._encode()
-            records, self._records = self._records, []
+            records, self._records, self._record_bytes = self._records, [], 0
         start, end = self._opened_us, max(self._now_us(), self._opened_us + 1)
         cpu = time.process_time_ns()
         cpu_us, self._cpu_ns = (cpu - self._cpu_ns) // 1_000, cpu
@@ -171,7 +186,8 @@ class Meter:
             self.resource_id, start_us, end_us, version.model, version.version,
             "inference", activity,
             requests=counts.requests, errors=counts.errors, items=counts.items,
-            busy_ns=counts.busy_ns, flop=None if forward is None else forward * counts.items,
+            cache_hits=counts.cache_hits, busy_ns=counts.busy_ns,
+            flop=None if forward is None else forward * (counts.items - counts.cached),
             datatype=computes_in(version.flops),
         )  # fmt: skip
 
@@ -184,3 +200,7 @@ class Meter:
 
     def _now_us(self) -> int:
         return (time.monotonic_ns() + self._offset_ns) // 1_000
+
+
+def _bytes_of(answered: Answered) -> int:
+    return len(answered.body or b"") + len(answered.outcome.answer or b"")

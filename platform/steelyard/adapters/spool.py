@@ -3,6 +3,7 @@
 A segment is written under a temporary name, synced and renamed: it exists whole or not at all.
 The collector reads segments in order and deletes each one after its transaction, so a crash on
 either side repeats rows and never loses one; idempotency keys make the repetition harmless.
+A segment with predictions ends in a seal over all its lines (``domain/audit_chain``).
 Light imports only, because replicas import it.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import orjson
 
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_chain import Sealing, SegmentSeal, holds
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
     BootEnd,
@@ -34,6 +36,7 @@ KINDS: dict[str, type[Fact]] = {
     "attempt": RunAttempt,
     "boot_end": BootEnd,
     "prediction": PredictionRecord,
+    "segment": SegmentSeal,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
@@ -51,6 +54,7 @@ class Producer:
         self._directory = directory
         self._sequence = 0
         self._segment = 0
+        self._sealing = Sealing(self.boot_id)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def boot_end(self, ended_us: int) -> BootEnd:
@@ -66,14 +70,16 @@ class Producer:
         """For many facts of one kind, whose ``common`` fields say the same."""
         return Form(kind, common)
 
-    def write(self, facts: Iterable[Fact], lines: Iterable[bytes] = ()) -> Path | None:
-        """Store facts, and those that a ``Form`` encoded, as one durable segment.
+    def write(self, facts: Iterable[Fact], records: Sequence[bytes] = ()) -> Path | None:
+        """Store facts, and predictions that a ``Form`` encoded, as one durable segment.
 
         None when there were none.
         """
-        lines = [*(_line(fact) for fact in facts), *lines]
-        if not lines:
+        lines = [_line(fact) for fact in facts]
+        if not lines and not records:
             return None
+        seal = self._sealing.seal(lines, records) if records else None
+        lines += [*records, *([_line(seal)] if seal else ())]
         self._segment += 1
         path = self._directory / f"{self.boot_id}-{self._segment:08d}.jsonl"
         partial = path.with_suffix(".partial")
@@ -83,6 +89,8 @@ class Producer:
             os.fsync(file.fileno())
         partial.rename(path)
         _sync(self._directory)  # the name, too, must survive a power cut
+        if seal:
+            self._sealing.sealed(seal)
         return path
 
 
@@ -141,13 +149,27 @@ def read(segment: Path) -> list[Fact]:
     """The facts of a segment.
 
     Raises:
-        ValueError: a line is not a fact; the message names the file and the line.
+        ValueError: a line is not a fact, or they are not those that were sealed; the message
+            names the file and the line.
     """
-    return [_fact(segment, number, line) for number, line in
-            enumerate(segment.read_text(encoding="utf-8").splitlines(), start=1)]  # fmt: skip
+    lines = segment.read_bytes().split(b"\n")
+    if lines.pop():
+        raise ValueError(f"{segment.name}: the last line is not whole")
+    facts = [_fact(segment, number, line) for number, line in enumerate(lines, start=1)]
+    if facts and isinstance(facts[-1], SegmentSeal):
+        _check(segment, facts[-1], lines[:-1], facts[:-1])
+    return facts
 
 
-def _fact(segment: Path, number: int, line: str) -> Fact:
+def _check(segment: Path, seal: SegmentSeal, lines: list[bytes], facts: list[Fact]) -> None:
+    own: dict[bool, list[bytes]] = {False: [], True: []}
+    for line, fact in zip(lines, facts, strict=True):
+        own[isinstance(fact, PredictionRecord)].append(line)
+    if not holds(seal, own[False], own[True]):
+        raise ValueError(f"{segment.name}: its lines are not those that were sealed")
+
+
+def _fact(segment: Path, number: int, line: bytes) -> Fact:
     try:
         row = json.loads(line)
         kind = KINDS[row.pop("fact")]

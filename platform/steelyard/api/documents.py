@@ -136,7 +136,8 @@ def prediction_document(trace: Trace) -> dict[str, Any]:
 PREDICTION_COLUMNS = (
     "prediction_id", "model", "version", "sha256", "run_id", "parent", "arm", "rollout_id", "step",
     "lineage", "generation", "bucket", "received_us", "busy_ns", "items", "status", "cost_nano",
-    "batch_id",
+    "batch_id", "key_id", "latency_us", "cached", "batch", "flags", "trace_id", "shadows",
+    "digest_method", "unit_sha256", "inputs_sha256", "outputs_sha256", "segment", "place", "link",
 )  # fmt: skip
 
 

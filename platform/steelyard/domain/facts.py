@@ -1,6 +1,7 @@
 """Everything a producer may report."""
 
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_chain import SegmentSeal
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import (
     BootEnd,
@@ -14,7 +15,10 @@ from steelyard.domain.metering import (
 AHEAD_US = 24 * 3600 * 1_000_000
 """How far a producer's clock may be ahead of the ledger's."""
 
-Fact = Resource | ResourceEnd | SupplyWindow | UsageWindow | BootEnd | RunAttempt | PredictionRecord
+Fact = (
+    Resource | ResourceEnd | SupplyWindow | UsageWindow | BootEnd | RunAttempt | PredictionRecord
+    | SegmentSeal
+)  # fmt: skip
 
 
 def latest_us(fact: Fact) -> int:

@@ -1,7 +1,7 @@
 """From a prediction to everything behind it, and the check of every chain."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from steelyard.domain.errors import NotFound
 if TYPE_CHECKING:
     from steelyard.adapters.sql.catalog import CatalogStore
     from steelyard.adapters.sql.ledger import LedgerStore
+    from steelyard.adapters.sql.prediction_checking import Checked
     from steelyard.adapters.sql.predictions import PredictionStore
     from steelyard.adapters.sql.rollouts import RolloutStore
     from steelyard.ports.clock import Clock
@@ -66,7 +67,8 @@ class Audits:
         if found is None:
             raise NotFound(
                 f"There is no prediction {prediction_id!r}.",
-                "Records arrive a few seconds after the answer; check the id and try again.",
+                "Records arrive a few seconds after the answer and go after their model's "
+                "retention_days; check the id and try again.",
             )
         versions = self._catalog.versions(found["model"])
         version = _pick(versions, found["version"])
@@ -95,6 +97,27 @@ class Audits:
             broken.append(f"{other[0]} {other[1].seq}: {other[1].what}")
         head = self._ledger.head()
         return Verification(head.seq if head else 0, head.hash if head else "", tuple(broken))
+
+    def verify_predictions(
+        self, prediction_id: str | None = None, head: str | None = None
+    ) -> "Checked":
+        """Recompute the segments of predictions from their rows, all or that of one prediction.
+
+        ``head`` is one that was noted before, as ``SEGMENT:HASH``: it has to be in the chain.
+
+        Raises:
+            NotFound: no such prediction arrived yet.
+        """
+        segment = None
+        if prediction_id is not None:
+            segment = self.trace(prediction_id).prediction["segment"]
+        found = self._predictions.check(segment)
+        if head is None:
+            return found
+        number, _, noted = head.partition(":")
+        if noted and self._predictions.hash_of_segment(number) == noted:
+            return found
+        return replace(found, broken=(f"the head {head} is not in the chain", *found.broken))
 
 
 def _pick(versions: Sequence[dict[str, Any]], number: int | None) -> dict[str, Any] | None:

@@ -19,7 +19,9 @@ VALUES: dict[str, Any] = {
 CHOSEN: dict[str, dict[str, Any]] = {
     "period": {"status": "open", "end_us": 2}, "price": {"kind": "spot"},
     "budget": {"scope_kind": "team", "kind": "limit"},
-    "evidence": {"origin": "measured"},
+    "evidence": {"origin": "measured"}, "api_key": {"told": "all"},
+    # Segment 1 is erased, and what was in it may go.
+    "prediction": {"segment": 2}, "prediction_aside": {"segment": 2},
 }  # fmt: skip
 
 
@@ -112,7 +114,8 @@ def test_an_entry_out_of_its_chain_is_refused(filled: Engine) -> None:
     """A chained row has the next number and the hash of the row before it."""
     for table in (t for t in APPEND_ONLY if "prev_hash" in t.c):
         for wrong in ({"seq": 3, "prev_hash": "1"}, {"seq": 2, "prev_hash": GENESIS}):
-            row = {**_row(table), "hash": "2", "idem_key": "2", **wrong}
+            row = {**_row(table), "hash": "2", "idem_key": "2", "boot_id": "2", **wrong}
+            row["segment"] = 2
             values = {c.name: row[c.name] for c in table.c}
             with pytest.raises(IntegrityError, match="chain"), filled.begin() as connection:
                 connection.execute(insert(table), values)

@@ -1,11 +1,16 @@
 """What producers write is what the collector reads."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from steelyard.adapters.spool import Producer, read
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_chain import COMMON, FIELDS, SegmentSeal, segment_digest
+from steelyard.domain.hash_chain import GENESIS
 from steelyard.domain.metering import UsageWindow
 
 RECORD = PredictionRecord(
@@ -13,11 +18,11 @@ RECORD = PredictionRecord(
     arm="canary", lineage="r1", generation=4, bucket=17, received_us=1_000, busy_ns=5, items=2,
     status=200, classes=(1, 0), error="Zürich, \"20\" °C",
 )  # fmt: skip
-COMMON = ("model", "version", "sha256", "resource_id")
+WINDOW = UsageWindow("p", "b", 1, "r", 0, 1, "m", 1, "inference", "serve", datatype="fp32")
 
 
 def _common_and_own(record: PredictionRecord) -> tuple[dict[str, object], dict[str, object]]:
-    row = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    row = {name: getattr(record, name) for name in FIELDS}
     return {name: row.pop(name) for name in COMMON}, row
 
 
@@ -26,9 +31,9 @@ def test_a_fact_encoded_in_two_parts_is_the_same_fact(tmp_path: Path) -> None:
     producer = Producer(tmp_path, "replica:digits/3")
     common, own = _common_and_own(RECORD)
     line = producer.form(PredictionRecord, common).line(own)
-    path = producer.write([RECORD], [line])
-    assert path is not None
-    assert read(path) == [RECORD, RECORD]
+    parts, whole = producer.write([], [line]), producer.write([RECORD])
+    assert parts is not None and whole is not None
+    assert read(parts)[:-1] == read(whole) == [RECORD]
 
 
 def test_a_number_beyond_64_bits_is_kept_to_the_last_digit(tmp_path: Path) -> None:
@@ -65,4 +70,42 @@ def test_nothing_to_tell_leaves_no_segment(tmp_path: Path) -> None:
     common, own = _common_and_own(RECORD)
     path = producer.write([], [producer.form(PredictionRecord, common).line(own)])
     assert path is not None
-    assert read(path) == [RECORD]
+    assert read(path)[:-1] == [RECORD]
+
+
+def test_segments_with_predictions_are_sealed_one_onto_the_other(tmp_path: Path) -> None:
+    """Each seal holds the digest of the one before; segments of windows alone are not counted."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    common, own = _common_and_own(RECORD)
+    form = producer.form(PredictionRecord, common)
+    lines = [form.line({**own, "prediction_id": f"p{n}"}) for n in range(5)]
+    first = producer.write([WINDOW], lines[:2])
+    producer.write([WINDOW])
+    second = producer.write([], lines[2:])
+    assert first is not None and second is not None
+    seals = [read(path)[-1] for path in (first, second)]
+    digests = [segment_digest(producer.boot_id, 1, GENESIS, lines[:2])]
+    digests.append(segment_digest(producer.boot_id, 2, digests[0], lines[2:]))
+    told = [(s.number, s.count, s.previous, s.digest) for s in seals if isinstance(s, SegmentSeal)]
+    assert told == [(1, 2, GENESIS, digests[0]), (2, 3, digests[0], digests[1])]
+
+
+def test_a_flipped_bit_of_a_sealed_segment_is_found(tmp_path: Path) -> None:
+    """Any bit of any line: windows, predictions, the seal itself. 1,000 of them are tried."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    common, own = _common_and_own(RECORD)
+    form = producer.form(PredictionRecord, common)
+    path = producer.write([WINDOW], [form.line({**own, "prediction_id": f"p{n}"}) for n in "ab"])
+    assert path is not None
+    sound = path.read_bytes()
+    assert len(read(path)) == 4
+    chosen = random.Random(7)
+    for place in chosen.sample(range(len(sound) * 8), 1_000):
+        changed = bytearray(sound)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=path.stem):
+            read(path)
+    path.write_bytes(sound[:-1])
+    with pytest.raises(ValueError, match="not whole"):
+        read(path)

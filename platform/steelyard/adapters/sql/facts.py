@@ -1,6 +1,5 @@
 """The store of measured facts: ingestion with idempotency, and what still waits for posting."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,10 +23,12 @@ from steelyard.adapters.sql.appending import REVERSAL
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
 from steelyard.adapters.sql.notes import note_supply, note_usage
+from steelyard.adapters.sql.prediction_segments import add_predictions
 from steelyard.adapters.sql.quarantine import keep_aside_clashes, keep_aside_future
 from steelyard.adapters.sql.rows import from_row
 from steelyard.adapters.sql.silence import IS_SUPERSEDED, silent, supersede
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_chain import SegmentSeal
 from steelyard.domain.cost import HOUR_US
 from steelyard.domain.errors import InvalidInput
 from steelyard.domain.facts import AHEAD_US, Fact, content_sha256, latest_us
@@ -51,7 +52,6 @@ KEYS: dict[type[Fact], tuple[Table, tuple[str, ...]]] = {
     BootEnd: (t.boot_end, ("producer_id", "boot_id")),
     SupplyWindow: (t.supply_window, ("idem_key",)),
     UsageWindow: (t.usage_window, ("idem_key",)),
-    PredictionRecord: (t.prediction, ("prediction_id",)),
 }
 
 
@@ -140,11 +140,12 @@ class FactStore:
 
         Raises:
             InvalidInput: a fact cannot be stored (a window of an unknown resource, a number
-                beyond 64 bits); then nothing of the report is.
+                beyond 64 bits, predictions that are not those that were sealed); then nothing
+                of the report is.
         """
         try:
             return self._ingest(facts, now_us)
-        except (IntegrityError, DataError, OverflowError, TypeError) as error:
+        except (IntegrityError, DataError, OverflowError, TypeError, UnicodeError) as error:
             cause = str(getattr(error, "orig", error)).splitlines()[0]
             raise InvalidInput(
                 f"A report does not fit the ledger: {cause}.",
@@ -154,7 +155,11 @@ class FactStore:
     def _ingest(self, facts: Iterable[Fact], now_us: int) -> Ingested:
         by_kind: dict[type[Fact], list[Fact]] = {}
         future: list[Fact] = []
+        chained: list[Fact] = []
         for fact in facts:
+            if isinstance(fact, PredictionRecord | SegmentSeal):
+                chained.append(fact)
+                continue
             believed = latest_us(fact) <= now_us + AHEAD_US
             (by_kind.setdefault(type(fact), []) if believed else future).append(fact)
         new, known, conflicts = 0, 0, len(future)
@@ -180,7 +185,10 @@ class FactStore:
                 elif kind is UsageWindow:
                     note_usage(connection, _first_of_each(rows, inserted), supplied)
             supersede(connection, heard, now_us)
-        return Ingested(new, known, conflicts)
+            added = add_predictions(connection, chained, now_us)
+        return Ingested(
+            new + added.new, known + added.known, conflicts + added.future
+        )  # fmt: skip
 
     def unposted(self, limit: int = 2_000) -> list[OpenWindow]:
         """Supply windows without entries, oldest first, each with its usage windows."""
@@ -399,8 +407,6 @@ def _row(fact: Fact, now_us: int) -> dict[str, Any]:
     if isinstance(fact, SupplyWindow | UsageWindow):
         row |= {"idem_key": fact.idem_key, "content_sha256": content_sha256(fact),
                 "received_us": now_us}  # fmt: skip
-    if isinstance(fact, PredictionRecord):
-        row["classes"] = None if fact.classes is None else json.dumps(fact.classes)
     if isinstance(fact, ResourceEnd):
         row["inferred"] = int(fact.inferred)
     return row

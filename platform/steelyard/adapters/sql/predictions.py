@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, and_, case, func, select
+from sqlalchemy import ColumnElement, Engine, and_, case, func, select
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.prediction_checking import Checked, check
+from steelyard.domain.audit import BLAMELESS
 from steelyard.domain.e_process import Interval
 
 
@@ -19,16 +21,35 @@ class PredictionStore:
         self._engine = engine
 
     def prediction(self, prediction_id: str) -> dict[str, Any] | None:
-        """The stored record with its label, if one came; None when there is no such prediction."""
-        p, label = t.prediction, t.label
+        """The stored record with its label, if one came; None when there is no such prediction.
+
+        ``repeats`` is how many more answers there are under its id: the edge tries a request again
+        whose answer did not come through.
+        """
+        p, label, aside = t.prediction, t.label, t.prediction_aside
+        repeats = select(func.count()).where(aside.c.prediction_id == prediction_id)
         query = (
-            select(p, label.c.classes.label("label_classes"))
+            select(p, label.c.classes.label("label_classes"),
+                   repeats.scalar_subquery().label("repeats"))
             .outerjoin(label, label.c.prediction_id == p.c.prediction_id)
             .where(p.c.prediction_id == prediction_id)
-        )
+        )  # fmt: skip
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return dict(row) if row else None
+
+    def check(self, segment: int | None = None, most: int = 10) -> Checked:
+        """Recompute every segment, or one, from its rows; at most so many faults are told."""
+        return check(self._engine, most, segment)
+
+    def hash_of_segment(self, number: str) -> str | None:
+        """The hash of a segment in the chain of all; None without such a segment."""
+        s = t.prediction_segment.c
+        if not (number.isascii() and number.isdigit() and len(number) < 19):
+            return None
+        with reading(self._engine) as connection:
+            query = select(s.hash).where(s.seq == int(number))
+            return connection.execute(query).scalar_one_or_none()
 
     def add_labels(
         self, labels: Mapping[str, Sequence[int]], source: str, now_us: int
@@ -47,7 +68,7 @@ class PredictionStore:
         self, model: str, lineage: str, origin_us: int, interval_us: int, start: int, end: int
     ) -> dict[tuple[int, int], Interval]:
         """Requests and server errors by (generation, interval start) within [start, end)."""
-        event = case((t.prediction.c.status >= 500, 1), else_=0)
+        event = case((_is_error(t.prediction.c.status), 1), else_=0)
         return self._intervals(model, lineage, origin_us, interval_us, start, end, event, False)
 
     def label_intervals(
@@ -97,13 +118,13 @@ class PredictionStore:
             return connection.execute(query).scalar_one()
 
     def counts(self, model: str, since_us: int = 0) -> list[dict[str, Any]]:
-        """Requests, errors, labelled and wrong answers per version."""
+        """Requests, errors, labelled and wrong answers per version; copies to a shadow are none."""
         p, label = t.prediction, t.label
         query = (
             select(
                 p.c.version,
                 func.count().label("requests"),
-                func.sum(case((p.c.status >= 500, 1), else_=0)).label("errors"),
+                func.sum(case((_is_error(p.c.status), 1), else_=0)).label("errors"),
                 func.count(label.c.prediction_id).label("labelled"),
                 func.sum(
                     case((and_(label.c.classes.is_not(None), label.c.classes != p.c.classes), 1),
@@ -112,7 +133,7 @@ class PredictionStore:
                 func.max(p.c.received_us).label("last_us"),
             )
             .outerjoin(label, label.c.prediction_id == p.c.prediction_id)
-            .where(p.c.model == model, p.c.received_us >= since_us)
+            .where(p.c.model == model, p.c.received_us >= since_us, p.c.arm != "shadow")
             .group_by(p.c.version)
             .order_by(p.c.version)
         )  # fmt: skip
@@ -132,3 +153,8 @@ class PredictionStore:
         )
         with reading(self._engine) as connection:
             return list(connection.execute(query).scalars())
+
+
+def _is_error(status: ColumnElement[int]) -> ColumnElement[bool]:
+    """An error that counts against the version."""
+    return and_(status >= 500, status.not_in(BLAMELESS))

@@ -147,6 +147,66 @@ gate_policy = make_table(
     Index("ix_gate_policy_model", "model"),
 )
 
+serving_policy = make_table(
+    "serving_policy",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    string("model"),
+    string("policy"),
+    string("actor"),
+    string("reason"),
+    integer("set_us"),
+    Index("ix_serving_policy_model", "model", "seq"),
+)
+
+api_key = make_table(
+    "api_key",
+    Column("key_id", Text, primary_key=True),
+    string("name"),
+    string("secret_sha256"),
+    string("models"),
+    integer("created_us"),
+    string("created_by"),
+    integer("expires_us", null=True),
+    integer("requests_per_minute"),
+    integer("items_per_day"),
+    string("told"),
+    integer("top"),
+    CheckConstraint("told in ('all', 'label', 'top')", name="told"),
+    CheckConstraint("requests_per_minute >= 0 and items_per_day >= 0", name="limits"),
+)
+
+api_key_revocation = make_table(
+    "api_key_revocation",
+    Column("key_id", Text, ForeignKey("api_key.key_id"), primary_key=True),
+    integer("revoked_us"),
+    string("revoked_by"),
+    string("reason"),
+)
+
+shadow_setting = make_table(
+    "shadow_setting",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    string("model"),
+    integer("version", null=True),
+    integer("share_bp"),
+    string("actor"),
+    string("reason"),
+    integer("set_us"),
+    CheckConstraint("share_bp between 0 and 10000", name="share"),
+    Index("ix_shadow_setting_model", "model", "seq"),
+)
+
+version_drain = make_table(
+    "version_drain",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    string("model"),
+    integer("version"),
+    string("actor"),
+    string("reason"),
+    integer("drained_us"),
+    Index("ix_version_drain_model", "model", "version", "seq"),
+)
+
 run_attempt = make_table(
     "run_attempt",
     string("run_id"),
@@ -415,7 +475,78 @@ prediction = make_table(
     string("inputs_sha256", null=True),
     string("classes", null=True),
     string("error", null=True),
+    integer("latency_us", null=True),
+    string("key_id", null=True),
+    integer("cached", null=True),
+    integer("batch", null=True),
+    string("outputs_sha256", null=True),
+    string("flags", null=True),
+    string("inputs", null=True),
+    string("outputs", null=True),
+    string("shadows", null=True),
+    string("trace_id", null=True),
+    string("digest_method", null=True),
+    integer("segment", null=True),
+    integer("place", null=True),
+    string("link", null=True),
     Index("ix_prediction_model_lineage_received", "model", "lineage", "received_us"),
+    Index("uq_prediction_segment_place", "segment", "place", unique=True),
+    Index(
+        "ix_prediction_shadows", "shadows",
+        sqlite_where=text("shadows is not null"), postgresql_where=text("shadows is not null"),
+    ),
+)  # fmt: skip
+
+prediction_aside = make_table(
+    "prediction_aside",
+    integer("segment"),
+    integer("place"),
+    string("prediction_id"),
+    string("record"),
+    string("link"),
+    PrimaryKeyConstraint("segment", "place"),
+    Index("ix_prediction_aside_prediction_id", "prediction_id"),
+)
+
+prediction_segment = make_table(
+    "prediction_segment",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    integer("v"),
+    string("boot_id"),
+    integer("number"),
+    string("model"),
+    integer("records"),
+    integer("first_us"),
+    integer("last_us"),
+    string("previous"),
+    string("digest"),
+    integer("recorded_us"),
+    string("prev_hash"),
+    string("hash"),
+    UniqueConstraint("boot_id", "number"),
+    CheckConstraint("records > 0", name="some"),
+    Index("ix_prediction_segment_model_last", "model", "last_us"),
+)
+
+prediction_erasure = make_table(
+    "prediction_erasure",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    Column("segment", Int, ForeignKey("prediction_segment.seq"), nullable=False),
+    integer("records"),
+    integer("retention_days"),
+    string("actor"),
+    integer("erased_us"),
+    string("prev_hash"),
+    string("hash"),
+    UniqueConstraint("segment"),
+    CheckConstraint("retention_days > 0", name="lawful"),
+)
+
+audit_head = make_table(
+    "audit_head",
+    Column("chain", Text, primary_key=True),
+    integer("seq"),
+    string("hash"),
 )
 
 label = make_table(
@@ -557,6 +688,8 @@ APPEND_ONLY = (
     resource, resource_end, price, coefficient, model_version, run_attempt, supply_window,
     usage_window, inferred_window, superseded_window, boot_end, usage_conflict, account, batch,
     entry, chain_head, ownership, budget, prediction, label, rollout_event, traffic_intent,
-    traffic_confirmation, observation, promotion, evidence, gate_policy,
+    traffic_confirmation, observation, promotion, evidence, gate_policy, serving_policy, api_key,
+    api_key_revocation, prediction_segment, prediction_aside, prediction_erasure,
+    shadow_setting, version_drain,
 )  # fmt: skip
 """Facts: rows that never change and never go."""
