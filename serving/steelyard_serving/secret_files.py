@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from steelyard.domain.audit_digest import KEY_FILE
 from steelyard.settings import Settings
 
 KEY_BYTES = 32
@@ -12,6 +13,16 @@ KEY_BYTES = 32
 def bucket_key(settings: Settings) -> bytes:
     """The key that draws units into buckets; the edge and the batch code share it."""
     return bytes.fromhex(_read_or_make(settings.secret_dir / "bucket.key"))
+
+
+def serving_key(settings: Settings) -> bytes:
+    """The key that the snapshot for replicas is signed with."""
+    return bytes.fromhex(_read_or_make(settings.secret_dir / "serving.key"))
+
+
+def audit_key(settings: Settings) -> bytes:
+    """The key of digests in predictions' records; without it nobody finds inputs by guessing."""
+    return bytes.fromhex(_read_or_make(settings.secret_dir / KEY_FILE))
 
 
 def ray_token(settings: Settings) -> Path:

@@ -4,11 +4,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Conflict, Unavailable
 from steelyard.domain.traffic import Route
 from steelyard.settings import Settings
 from steelyard_serving.edge.admin import AdminSocket
 from steelyard_serving.edge.files import edge_files
+from steelyard_serving.edge.limits import limit_entries
 from steelyard_serving.edge.maps import (
     deployed_entries,
     generations,
@@ -53,6 +55,18 @@ class EdgeRouter:
                 write_private(file, text_of(entries))
         for file, entries in plan:
             self._make_live(file, entries)
+
+    def limit(self, keys: Mapping[str, ApiKey]) -> None:
+        """Make exactly these keys' limits live, durably.
+
+        Raises:
+            Unavailable: the edge does not take them; a restarted edge will read them from disk.
+        """
+        file, entries = self._files.limits, limit_entries(keys)
+        private_dir(self._files.folder)
+        if read_map(file) != entries or not file.exists():
+            write_private(file, text_of(entries))
+        self._make_live(file, entries)
 
     def _refuse_older(self, wanted: Mapping[str, int]) -> None:
         for model, live in generations(read_map(self._files.routes)).items():

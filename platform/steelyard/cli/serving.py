@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from steelyard.cli.output import emit, note, stdout
-from steelyard.domain.errors import Fault, InvalidInput, NotFound, Unavailable
+from steelyard.domain.errors import Fault, InvalidInput, NotFound, Refused, Unavailable
 from steelyard.domain.model_version import parse_ref
 from steelyard.settings import Settings, load_settings
 
@@ -104,19 +104,27 @@ def predict(
     data: Annotated[Path, typer.Option(metavar="FILE.json", help="An Open Inference request.")],
     unit: Annotated[str | None, typer.Option(help="Who asks: the same unit sticks to its version.")]
     = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="STEELYARD_API_KEY", show_envvar=False, help="An API key; the variable "
+                     "STEELYARD_API_KEY does as well, and no list of processes shows it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send one request through the edge and show who answered."""
     import httpx2
+
+    from steelyard.bootstrap import edge_trust
 
     settings = load_settings()
     ref = parse_ref(model)
     body = _read(data)
     path = f"/v2/models/{ref.model}" + (f"/versions/{ref.version}" if ref.version else "")
     headers = {"content-type": "application/json"} | ({"x-unit-id": unit} if unit else {})
+    headers |= {"authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx2.post(f"{settings.edge_url}{path}/infer", content=body, headers=headers,
-                             timeout=30)  # fmt: skip
+                             timeout=30, verify=edge_trust(settings))  # fmt: skip
     except httpx2.TransportError as error:
         raise Unavailable(
             f"{settings.edge_url} does not answer: {error}", "Start it: steelyard up"
@@ -124,6 +132,8 @@ def predict(
     document: dict[str, Any] = answer.json()
     if answer.status_code == 400:
         raise InvalidInput(f"{data}: {document['error']}")
+    if answer.status_code in (401, 403):
+        raise Refused(document["error"], "Show a key: --key, or the variable STEELYARD_API_KEY.")
     if answer.status_code == 404:
         raise NotFound(document["error"], "See: steelyard models list, steelyard deploy.")
     if answer.status_code != 200:

@@ -50,6 +50,16 @@ class ApiKey:
         return not self.models or model in self.models
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key and who made it; ``revoked_by`` and ``reason`` are None while nobody took it back."""
+
+    key: ApiKey
+    created_by: str
+    revoked_by: str | None = None
+    reason: str | None = None
+
+
 def split(text: str) -> tuple[str, str] | None:
     """Key id and secret of what somebody sent; None when it has not a key's form.
 

@@ -53,6 +53,17 @@ class ServingPolicy:
     replicas_max: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """A model's policy as somebody set it, who, why, and when (microseconds since 1970)."""
+
+    model: str
+    policy: ServingPolicy
+    actor: str
+    reason: str
+    set_us: int
+
+
 NAMES = tuple(field.name for field in fields(ServingPolicy))
 
 

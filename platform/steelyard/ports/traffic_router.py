@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from steelyard.domain.api_key import ApiKey
 from steelyard.domain.traffic import Route
 
 
@@ -14,5 +15,12 @@ class TrafficRouter(Protocol):
 
         ``deployed`` lists the (model, version) pairs that answer explicit-version requests.
         Raises Unavailable when the router does not take them; the durable copy is written anyway.
+        """
+        ...
+
+    def limit(self, keys: Mapping[str, ApiKey]) -> None:
+        """Hold exactly these API keys to their requests a minute, durably.
+
+        Raises Unavailable as ``apply`` does.
         """
         ...

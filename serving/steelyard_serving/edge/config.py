@@ -1,8 +1,9 @@
 """HAProxy's configuration for the edge, rendered from the settings.
 
-A request's way: id and unit -> route of its model -> bucket -> arm and version -> Ray Serve at
-``/v/<model>/<version>/…``. The replica marks what it answered (``x-steelyard-answer``); what
-comes back without the mark was said by Ray Serve about itself and is tried again.
+A request's way: id and unit -> route of its model -> limit of its key -> bucket -> arm and version
+-> Ray Serve at ``/v/<model>/<version>/…``. The replica marks what it answered
+(``x-steelyard-answer``); what comes back without the mark was said by Ray Serve about itself and
+is tried again.
 What is asked about the server as a whole, the edge answers itself, from its maps (``paths``).
 """
 
@@ -10,7 +11,9 @@ from base64 import b64encode
 
 from steelyard.settings import Settings
 from steelyard_serving.edge.files import EdgeFiles, edge_files
+from steelyard_serving.edge.limits import limit_counters, limit_rules
 from steelyard_serving.edge.paths import addresses, deny, json_error, own_answers
+from steelyard_serving.edge.tls import bind_options
 
 ROOM_MS = 2000
 """Pause of a retry. With the attempts below it outlives a restart of Ray Serve's HAProxy."""
@@ -23,7 +26,9 @@ BUFFER_BYTES = 128 * 1024
 def render(settings: Settings, key: bytes) -> str:
     """The whole configuration. ``key`` is the bucket key; the text holds it, so keep it private."""
     files = edge_files(settings)
-    return "\n".join((_process(files), _edge(settings, files, key), _backends(settings, files), ""))
+    parts = (_process(files), _edge(settings, files, key), limit_counters(),
+             _backends(settings, files), "")  # fmt: skip
+    return "\n".join(parts)
 
 
 def _process(files: EdgeFiles) -> str:
@@ -59,10 +64,12 @@ defaults
 def _edge(settings: Settings, files: EdgeFiles, key: bytes) -> str:
     return f"""\
 frontend edge
-    bind {settings.host}:{settings.edge_port}
+    bind {settings.host}:{settings.edge_port}{bind_options(settings)}
+    bind unix@{files.grpc} mode 600
 {_identity()}
 {own_answers(settings, files)}
 {addresses(settings, files)}
+{limit_rules(files)}
 {_choice(files, key)}
 {_onward(settings)}
     http-after-response set-header x-prediction-id %[var(txn.id)]
@@ -163,7 +170,8 @@ def _answers() -> str:
     acl fits res.body_size lt {BUFFER_BYTES // 2}
     acl broke_off res.body_size,sub(txn.arrived) gt 0
     http-response return status 502 {broken} if fits broke_off
-    http-response return status 503 {busy} hdr retry-after 1 if {{ status 503 }} !marked
+    http-response return status 503 {busy} hdr retry-after 1 hdr x-overloaded 1 \
+if {{ status 503 }} !marked
     http-response return status 503 {absent} hdr retry-after 1 if !marked
     http-response set-status 500 if {{ status 520 }}
     http-response del-header x-steelyard- -m beg

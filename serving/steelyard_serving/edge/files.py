@@ -8,7 +8,7 @@ from steelyard.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class EdgeFiles:
-    """The configuration, the admin socket, the waiting room's socket and the maps."""
+    """The configuration, the admin socket, its other sockets and the maps."""
 
     folder: Path
 
@@ -28,6 +28,11 @@ class EdgeFiles:
         return self.folder / "edge-room.sock"
 
     @property
+    def grpc(self) -> Path:
+        """The socket at which the gRPC door asks: as the public port, without TLS."""
+        return self.folder / "edge-grpc.sock"
+
+    @property
     def routes(self) -> Path:
         """Model -> ``stable|canary|weight_bp|lineage|generation``."""
         return self.folder / "route.map"
@@ -43,9 +48,14 @@ class EdgeFiles:
         return self.folder / "status.map"
 
     @property
-    def maps(self) -> tuple[Path, Path, Path]:
+    def limits(self) -> Path:
+        """Key id -> ``requests a minute|SHA-256 of its secret``."""
+        return self.folder / "limits.map"
+
+    @property
+    def maps(self) -> tuple[Path, ...]:
         """All maps."""
-        return self.routes, self.deployed, self.status
+        return self.routes, self.deployed, self.status, self.limits
 
 
 def edge_files(settings: Settings) -> EdgeFiles:

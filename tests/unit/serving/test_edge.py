@@ -54,7 +54,8 @@ def test_the_configuration_says_what_the_settings_say(settings: Settings) -> Non
     """Address, limit and upstream come from the settings; nothing else listens to the network."""
     text = render(settings, b"k" * 32)
     binds = [line.split()[1] for line in text.splitlines() if line.strip().startswith("bind ")]
-    assert binds == ["127.0.0.1:8080", f"unix@{settings.run_dir}/edge-room.sock"]
+    sockets = [f"unix@{settings.run_dir}/edge-{name}.sock" for name in ("grpc", "room")]
+    assert binds == ["127.0.0.1:8080", *sockets]
     assert "gt 2048" in text
     assert "127.0.0.1:8093" in text
     assert "stats uri" not in text
@@ -150,9 +151,9 @@ def test_two_platforms_on_one_host_share_no_port(settings: Settings) -> None:
 
 
 def test_processes_agree_on_the_settings(settings: Settings) -> None:
-    """Ray, then the edge, then the controller; all read the same home and no pickle is loaded."""
+    """Ray, the edge, gRPC, the controller; all read the same home and no pickle is loaded."""
     specs = {spec.name: spec for spec in processes(settings)}
-    assert list(specs) == ["ray", "edge", "controller"]
+    assert list(specs) == ["ray", "edge", "grpc", "controller"]
     assert specs["controller"].after == ("ray", "edge")
     assert {spec.environment["STEELYARD_HOME"] for spec in specs.values()} == {str(settings.home)}
     assert environment(settings)["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
@@ -160,6 +161,6 @@ def test_processes_agree_on_the_settings(settings: Settings) -> None:
 
 
 def test_a_foreign_ray_is_not_started(settings: Settings) -> None:
-    """With a cluster's address in the settings, only the edge and the controller run here."""
+    """With a cluster's address in the settings, only the doors and the controller run here."""
     foreign = settings.model_copy(update={"ray_address": "10.0.0.1:6379"})
-    assert [spec.name for spec in processes(foreign)] == ["edge", "controller"]
+    assert [spec.name for spec in processes(foreign)] == ["edge", "grpc", "controller"]

@@ -1,0 +1,59 @@
+"""Serving policies: how a model answers, set by people, changed while it serves."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from steelyard.domain.errors import Fault, InvalidInput, NotFound
+from steelyard.domain.serving_policy import PolicyChange, ServingPolicy
+
+if TYPE_CHECKING:
+    from steelyard.adapters.sql.serving_policies import ServingPolicyStore
+    from steelyard.ports.clock import Clock
+    from steelyard.ports.registry import Registry
+
+
+class Policies:
+    """The use cases of serving policies."""
+
+    def __init__(
+        self, store: "ServingPolicyStore", registry: "Registry", clock: "Clock"
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+
+    def current(self) -> Mapping[str, ServingPolicy]:
+        """Model -> its policy, for the models for which somebody set one."""
+        return self._store.current()
+
+    def policy(self, model: str) -> ServingPolicy:
+        """A model's policy; the defaults where nobody set one."""
+        history = self._store.history(model)
+        return history[-1].policy if history else ServingPolicy()
+
+    def history(self, model: str) -> list[PolicyChange]:
+        """Every policy that was ever set for a model, oldest first.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        self._must_exist(model)
+        return self._store.history(model)
+
+    def change(
+        self, model: str, values: Mapping[str, object], actor: str, reason: str = ""
+    ) -> PolicyChange:
+        """Set some fields of a model's policy; replicas go by it within seconds.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidInput: nothing is set, or a name or a value is not one of a policy's.
+        """
+        if not values:
+            raise InvalidInput(str(Fault("values", "nothing is set")), (), "Write FIELD=VALUE.")
+        self._must_exist(model)
+        return self._store.change(model, values, actor, reason.strip(), self._clock.now_us())
+
+    def _must_exist(self, model: str) -> None:
+        if model not in self._registry.models():
+            raise NotFound(f"There is no model {model!r}.", "See: steelyard models list.")
