@@ -5,6 +5,7 @@ import http.client
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_serving.audit import ANSWER, PROBE
+from steelyard_serving.internal import INTERNAL, mark
 from steelyard_serving.protocols.open_inference import zero_request
 
 TIMEOUT_S = 5.0
@@ -15,8 +16,9 @@ def probe(settings: Settings, version: ModelVersion) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", settings.serve_port, timeout=TIMEOUT_S)
     try:
         connection.request(
-            "POST", f"/v/{version.name}/infer", zero_request(version.signature), {PROBE: "1"}
-        )
+            "POST", f"/v/{version.name}/infer", zero_request(version.signature),
+            {PROBE: "1", INTERNAL: mark(settings)},
+        )  # fmt: skip
         response = connection.getresponse()
         text = response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:

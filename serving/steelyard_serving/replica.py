@@ -30,6 +30,11 @@ class OnnxModel:
         _refuse_unknown_types(version)
         self._session = runtime_session(version.runtime, data)
         self._outputs = [spec.name for spec in version.signature.outputs]
+        tensors = (*version.signature.inputs, *version.signature.outputs)
+        self.takes_batches = all(spec.shape and spec.shape[0] == -1 for spec in tensors)
+        """Whether the first dimension is open in all tensors: several requests' rows fit in."""
+        inputs = version.signature.inputs
+        self._open = tuple(spec.name for spec in inputs if -1 in spec.shape[1:])
         self.warmup_ns = self._time_of_one()
         """Time of the first inference, which also allocates."""
         self.steady_ns = self._time_of_one()
@@ -43,6 +48,13 @@ class OnnxModel:
         """
         values = self._session.run(self._outputs, inputs)
         return dict(zip(self._outputs, values, strict=True))
+
+    def form_of(self, inputs: Mapping[str, Array]) -> tuple[tuple[int, ...], ...]:
+        """What requests must have in common to be rows of one inference: the rows' shapes.
+
+        Names and datatypes are the signature's in every request.
+        """
+        return tuple(inputs[name].shape[1:] for name in self._open)
 
     def _time_of_one(self) -> int:
         started = time.perf_counter_ns()

@@ -43,12 +43,13 @@ from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.audit import Answered
-from steelyard_serving.deployment import Replica
+from steelyard_serving.deployment import Replica, checks
 from steelyard_serving.environment import environment, prepare, proxy_dir
 from steelyard_serving.head import end_strays
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import RECORDS_TO_FLUSH
 from steelyard_serving.processes import edge, ray_head
+from steelyard_serving.replica import OnnxModel
 
 WIDTH, CLASSES = 64, 10
 CONNECTIONS, DRAWS, SEED = 8, 10_000, 7
@@ -70,9 +71,9 @@ class Rig(Replica):
 
     def __init__(self, served: ServedVersion, settings: Settings) -> None:
         super().__init__(served, settings)
-        ingress = self._ingress
-        off = Unmetered(ingress._model, ingress._meter, settings.body_limit_bytes)
-        self._ingresses = {"on": ingress, "off": off}
+        model = OnnxModel(served.version, served.artifact)
+        off = Unmetered(model, self._meter, settings.body_limit_bytes, checks(served, settings))
+        self._ingresses = {"on": self._ingress, "off": off}
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request in the way that it asks for."""

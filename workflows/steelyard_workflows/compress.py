@@ -135,4 +135,5 @@ def _entry(order: Order, product: Product, run_id: str, evidence: Evidence) -> E
         parent=version.version,
         recipe_sha256=order.sha256,
         runtime=library_of(product.runtime),
+        envelope=version.envelope,
     )

@@ -14,6 +14,7 @@ from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure, subject
 from steelyard_workflows.export import INFERENCES, export
 from steelyard_workflows.register import Entry, register
+from steelyard_workflows.training_envelope import training_envelope
 from steelyard_workflows.workflow import Workflow
 
 
@@ -48,5 +49,6 @@ def publish(
             flops=profile,
             evidence=evidence,
             parameters=sum(p.numel() for p in network.parameters()),
+            envelope=training_envelope(dataset, artifact.signature),
         )
         return register(settings, artifact, entry)

@@ -20,6 +20,7 @@ from mlflow.types import TensorSpec as MlflowTensor
 from numpy.typing import NDArray
 
 from steelyard.bootstrap import keep_evidence, registry
+from steelyard.domain.envelope import Envelope
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_files import check_content
@@ -54,6 +55,7 @@ class Entry:
     parent: int | None = None
     recipe_sha256: str | None = None
     runtime: str = ONNXRUNTIME
+    envelope: Envelope | None = None
 
 
 def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersion:
@@ -76,7 +78,7 @@ def register(settings: Settings, artifact: Artifact, entry: Entry) -> ModelVersi
         sha256=artifact.sha256, size_bytes=artifact.size_bytes, variant=entry.variant,
         relation=entry.relation, signature=artifact.signature, parent=entry.parent,
         parameters=entry.parameters, flops=entry.flops, evidence=entry.evidence,
-        recipe_sha256=entry.recipe_sha256, runtime=entry.runtime,
+        recipe_sha256=entry.recipe_sha256, runtime=entry.runtime, envelope=entry.envelope,
     )  # fmt: skip
     with deferred():
         version = registry(settings).register(candidate)

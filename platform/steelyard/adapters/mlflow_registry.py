@@ -6,13 +6,15 @@ without our tags was made by somebody else and is refused.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from steelyard.adapters.mlflow_answers import unavailable
 from steelyard.adapters.mlflow_artifacts import MlflowArtifacts, logged_model
-from steelyard.domain.errors import NotFound, Refused
+from steelyard.domain.envelope import Envelope, envelope_digest, envelope_of, text_of
+from steelyard.domain.errors import InvalidInput, NotFound, Refused
 from steelyard.domain.evidence import Evidence, document, evidence_digest, read
 from steelyard.domain.model_files import check_name, check_size
 from steelyard.domain.model_version import (
@@ -166,6 +168,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
         "signature": json.dumps(asdict(candidate.signature)),
         "flops": json.dumps(asdict(candidate.flops)) if candidate.flops else None,
         **_evidence_tags(candidate.evidence),
+        **_envelope_tags(candidate.envelope),
     }
     return {PREFIX + key: str(value) for key, value in tags.items() if value is not None}
 
@@ -185,6 +188,21 @@ def _evidence(text: str | None) -> Evidence | None:
         return read(json.loads(text)) if text else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _envelope_tags(envelope: Envelope | None) -> dict[str, str]:
+    if envelope is None:
+        return {}
+    return {"envelope": text_of(envelope), "envelope_sha256": envelope_digest(envelope)}
+
+
+def _envelope(tags: Mapping[str, str]) -> Envelope | None:
+    """The envelope of the tags; one that is not what was registered is none: nothing is known."""
+    try:
+        found = envelope_of(tags["envelope"])
+    except (InvalidInput, KeyError):
+        return None
+    return found if envelope_digest(found) == tags.get("envelope_sha256") else None
 
 
 def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
@@ -211,6 +229,7 @@ def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
         aliases=aliases,
         recipe_sha256=tags.get("recipe_sha256"),
         runtime=tags.get("runtime", ONNXRUNTIME),  # older versions do not say
+        envelope=_envelope(tags),
     )
 
 

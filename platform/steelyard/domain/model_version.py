@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from steelyard.domain.envelope import Envelope
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.evidence import Evidence
 
@@ -59,7 +60,7 @@ class Candidate:
     """A logged model that is about to become a version: all of it, before anything is written.
 
     ``recipe_sha256`` is the digest of the recipe that a variant was made by. ``runtime`` is the
-    library that runs the file.
+    library that runs the file. ``envelope`` is that of the training rows, a variant's the parent's.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Candidate:
     evidence: Evidence | None = None
     recipe_sha256: str | None = None
     runtime: str = ONNXRUNTIME
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class ModelVersion:
     """A version in the registry. ``created_us`` is the registry's clock.
 
     ``recipe_sha256`` is the digest of a variant's recipe; None for trained versions. ``runtime``
-    is the library that runs the file, by which it was measured and is served.
+    is the library that runs the file, by which it was measured and is served. ``envelope`` is that
+    of the rows that it, or a variant's parent, was trained on; None: nobody knows.
     """
 
     model: str
@@ -105,6 +108,7 @@ class ModelVersion:
     aliases: tuple[str, ...] = field(default=())
     recipe_sha256: str | None = None
     runtime: str = ONNXRUNTIME
+    envelope: Envelope | None = None
 
     @property
     def name(self) -> str:

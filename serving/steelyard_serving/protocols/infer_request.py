@@ -41,7 +41,8 @@ def parse(body: bytes, signature: Signature, json_length: str | None = None) -> 
         _flag("parameters.binary_data_output", parameters.get("binary_data_output", False)),
     )
     items = row_count(inputs, signature.inputs)
-    return InferRequest(inputs, items, wanted, binary, request_id)
+    timeout_us = _timeout(parameters.get("timeout"))
+    return InferRequest(inputs, items, wanted, binary, request_id, timeout_us)
 
 
 def parse_raw(body: bytes, signature: Signature) -> InferRequest:
@@ -122,6 +123,12 @@ def _flag(field: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise invalid(field, f"must be true or false, found {brief(value)}")
     return value
+
+
+def _timeout(value: Any) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < 2**53):
+        return value
+    raise invalid("parameters.timeout", f"must be whole microseconds, found {brief(value)}")
 
 
 def _inputs(given: Any, specs: Sequence[TensorSpec], tail: _Tail | None) -> dict[str, Array]:

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import orjson
 
+from steelyard.domain.envelope import envelope_digest
 from steelyard.domain.errors import SteelyardError
 from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard_serving.protocols.infer_request import parse, parse_raw
 from steelyard_serving.protocols.protocol import Headers, InferRequest, Written
 from steelyard_serving.protocols.raw_tensors import to_raw
-from steelyard_serving.protocols.tensors import Array, zeros
+from steelyard_serving.protocols.tensors import Array, are_finite, zeros
 
 JSON_LENGTH = "inference-header-content-length"
 _JSON = {"content-type": "application/json"}
@@ -68,13 +69,18 @@ def refuse(status: int, fault: SteelyardError) -> Written:
 
 
 def metadata(version: ModelVersion) -> Written:
-    """What the model is: names, types and shapes, −1 for an open dimension."""
+    """What the model is: names, types and shapes, −1 for an open dimension.
+
+    ``training_envelope`` is the digest of what its rows are checked against, null for nothing.
+    """
+    envelope = version.envelope
     return document({
         "name": version.model,
         "versions": [str(version.version)],
         "platform": "onnx_onnxv1",
         "inputs": [_described(spec) for spec in version.signature.inputs],
         "outputs": [_described(spec) for spec in version.signature.outputs],
+        "parameters": {"training_envelope": envelope and envelope_digest(envelope)},
     })  # fmt: skip
 
 
@@ -105,7 +111,7 @@ def _ordered(version: ModelVersion, request: InferRequest) -> Sequence[TensorSpe
 
 def _output(spec: TensorSpec, value: Array, binary: bool, tails: list[bytes]) -> dict[str, Any]:
     """What the JSON says of an output; a raw one is added to the tails."""
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
+    if value.dtype.kind == "f" and not are_finite(value):
         raise ValueError(f"the model's output {spec.name} holds NaN or infinity")
     told: dict[str, Any] = {
         "name": spec.name, "datatype": spec.datatype, "shape": list(value.shape),

@@ -18,6 +18,7 @@ class InferRequest(NamedTuple):
     """A request that fits the signature.
 
     ``wanted`` names the outputs to return, in order, ``binary`` those of them as raw bytes.
+    ``timeout_us`` is for how long the client waits; None or 0 when he does not say.
     """
 
     inputs: Mapping[str, Array]
@@ -25,6 +26,7 @@ class InferRequest(NamedTuple):
     wanted: tuple[str, ...]
     binary: frozenset[str] = frozenset()
     request_id: str | None = None
+    timeout_us: int | None = None
 
 
 class Written(NamedTuple):

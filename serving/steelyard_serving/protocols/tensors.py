@@ -84,13 +84,19 @@ def array_of(field: str, data: Any, datatype: str, shape: tuple[int, ...]) -> Ar
         raise invalid(field, f"{datatype} is in {info.min}..{info.max}") from fault
 
 
+def are_finite(numbers: Array) -> bool:
+    """Whether no value is NaN or infinite."""
+    # Takes half the time of ``all()``, which numpy wraps in Python.
+    return bool(np.count_nonzero(np.isfinite(numbers)) == numbers.size)
+
+
 def finite(field: str, numbers: Array, datatype: str) -> Array:
     """The array again, if no value of it is NaN or infinite.
 
     Raises:
         InvalidInput: one is.
     """
-    if not np.isfinite(numbers).all():
+    if not are_finite(numbers):
         raise invalid(field, f"a value does not fit {datatype}")
     return numbers
 
@@ -135,14 +141,17 @@ def classes(outputs: Mapping[str, Array], signature: Signature) -> tuple[int, ..
 
 def _floats(field: str, values: list[Any], target: "np.dtype[Any]", datatype: str) -> Array:
     """Numbers, rounded to the target; one that does not fit becomes infinite."""
+    code = "f" if target.itemsize == 4 else "d"
     try:
         # Faster than numpy at this, and it takes nothing but numbers and true and false,
-        numbers = np.frombuffer(array("d", values))
+        numbers = np.frombuffer(array(code, values), code)
     except TypeError as fault:
         raise _stranger(field, datatype) from fault
     # which count as 1 and 0 unless they come first: a look at each type would cost as much again.
     if type(values[0]) is bool:
         raise _stranger(field, datatype)
+    if numbers.dtype == target:
+        return numbers
     with np.errstate(over="ignore"):
         return numbers.astype(target)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from sqlalchemy import func, select
 
 from steelyard.adapters.sql.tables import usage_window
@@ -17,6 +18,7 @@ from steelyard.cli.app import run
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Candidate, ModelVersion
 from steelyard.settings import Settings
+from steelyard_serving.protocols import open_inference
 from steelyard_workflows.compress import compress
 from steelyard_workflows.environment import prepare
 from steelyard_workflows.loading import loaded
@@ -118,6 +120,22 @@ def test_measuring_again_adds_a_record_and_books_its_work(platform: Platform, ty
     assert typed("models", "measure", "digits")[0] == 2
 
 
+def test_a_variant_has_its_parents_training_envelope(platform: Platform) -> None:
+    """The digits go from 0 to 1; an edited envelope is none, and the version says so."""
+    parent, variant = (platform.registry.version("digits", number) for number in (1, 2))
+    assert parent.envelope is not None and parent.envelope == variant.envelope
+    (bounds,) = parent.envelope.inputs
+    assert (bounds.slots, bounds.low, bounds.high) == ("channel", (0.0,), (1.0,))
+    assert metadata(parent) == metadata(variant) != {"training_envelope": None}
+    uri = platform.settings.registry_uri
+    client, tag = MlflowClient(uri, uri), "steelyard.envelope"
+    registered = client.get_model_version("digits", "2").tags[tag]
+    client.set_model_version_tag("digits", "2", tag, registered.replace("1.0", "9.0"))
+    assert metadata(platform.registry.version("digits", 2)) == {"training_envelope": None}
+    client.set_model_version_tag("digits", "2", tag, registered)
+    assert platform.registry.version("digits", 2) == variant
+
+
 def test_other_test_rows_are_refused(platform: Platform) -> None:
     """Figures on other rows cannot be compared with those that are there."""
     first = platform.registry.version("digits", 1)
@@ -144,6 +162,11 @@ def test_a_flipped_bit_is_not_measured(platform: Platform) -> None:
             measure_again("digits", 1, platform.settings)
     finally:
         stored[0].write_bytes(content)
+
+
+def metadata(version: ModelVersion) -> object:
+    """What the version's own metadata says of what rows are checked against."""
+    return json.loads(open_inference.metadata(version).body)["parameters"]
 
 
 def _evaluations(platform: Platform, run_id: str) -> int:

@@ -367,5 +367,5 @@ def test_classes_are_kept_for_small_classifiers_only(
 def test_metadata_describes_the_tensors() -> None:
     """Clients learn names, types and open dimensions."""
     told = orjson.loads(open_inference.metadata(version()).body)
-    assert told["versions"] == ["3"]
+    assert told["versions"] == ["3"] and told["parameters"] == {"training_envelope": None}
     assert told["inputs"][0] == {"name": "x", "datatype": "FP32", "shape": [-1, 2]}

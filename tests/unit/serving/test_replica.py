@@ -1,5 +1,5 @@
 import asyncio
-import hashlib
+import hmac
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,6 +12,7 @@ import pytest
 
 from steelyard.adapters.spool import read
 from steelyard.domain.audit import PredictionRecord
+from steelyard.domain.audit_digest import digest_method
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Signature, TensorSpec
 from steelyard.ports.applications import ServedVersion
@@ -19,6 +20,7 @@ from steelyard.settings import Settings
 from steelyard_serving.ingress import Answer, Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.replica import OnnxModel
+from steelyard_serving.secret_files import audit_key
 
 Make = Callable[[int], ServedVersion]
 EDGE = {
@@ -147,8 +149,13 @@ def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_ser
     meter = Meter(settings, served.version)
     ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
     sent = body(1, 2, 4, 3)
-    ask(ingress, sent, EDGE)
+    answer = ask(ingress, sent, EDGE)
     meter.stop()
+    key = audit_key(settings)
+
+    def keyed(data: bytes) -> str:
+        return hmac.digest(key, data, "sha256").hex()
+
     facts = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
     (record,) = [fact for fact in facts if isinstance(fact, PredictionRecord)]
     assert record.received_us > 0
@@ -157,9 +164,12 @@ def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_ser
         prediction_id="p1", model="scale", version=3, sha256=served.version.sha256,
         resource_id=meter.resource_id, arm="canary", lineage="r1", generation=4, bucket=17,
         received_us=record.received_us, busy_ns=record.busy_ns, items=2, status=200,
-        unit_sha256=hashlib.sha256(b"alice").hexdigest(),
-        inputs_sha256=hashlib.sha256(sent).hexdigest(), classes=(1, 0), error=None,
+        unit_sha256=keyed(b"alice"), inputs_sha256=keyed(sent), classes=(1, 0), error=None,
+        latency_us=record.latency_us, batch=1, outputs_sha256=keyed(answer.body),
+        digest_method=digest_method(key),
     )  # fmt: skip
+    assert record.latency_us is not None
+    assert record.latency_us * 1_000 >= record.busy_ns
 
 
 def test_a_probe_is_time_spent_but_no_request(settings: Settings, make_served: Make) -> None:
