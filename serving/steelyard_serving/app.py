@@ -1,22 +1,24 @@
 """Applications on Ray Serve: one application a version, named and routed by it."""
 
+import hashlib
 import logging
 import os
 import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 from pydantic import SecretStr
 from ray import serve
-from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.config import AutoscalingConfig, HTTPOptions, gRPCOptions
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, LoggingConfig
 
+from steelyard import __version__
 from steelyard.domain.errors import SteelyardError, Unavailable
 from steelyard.domain.model_version import ModelVersion
-from steelyard.ports.applications import ApplicationState, ServedVersion
+from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.deployment import Replica
 from steelyard_serving.probe import probe
@@ -30,8 +32,8 @@ Key = tuple[str, int]
 class RayApplications:
     """The port ``Applications`` on Ray Serve's public interface.
 
-    Ray Serve holds the state; this object remembers only which versions it probed, and the
-    signatures it needs for that.
+    Ray Serve holds the state; this object remembers only which versions it probed, the signatures
+    it needs for that, and how many replicas it asked for.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -40,25 +42,32 @@ class RayApplications:
         self._broken = False
         self._versions: dict[Key, ModelVersion] = {}
         self._proved: set[Key] = set()
+        self._declared: dict[Key, Replicas] = {}
 
-    def ensure(self, served: ServedVersion) -> None:
+    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
         """Start this version's application unless it exists with the same bytes; does not wait.
 
         A failed one is left as it is: the same bytes would fail again. ``remove`` it to retry.
+        What was declared before this process began is declared again, which changes nothing.
         """
         version = served.version
-        self._versions[version.model, version.version] = version
-        existing = self._overview().get(application_name(version.model, version.version))
-        if existing is not None and existing.status != ApplicationStatus.DELETING:
-            if deployment_name(version) in existing.deployments:
+        key = (version.model, version.version)
+        self._versions[key] = version
+        existing = self._overview().get(application_name(*key))
+        if existing is not None and existing.status == ApplicationStatus.DELETING:
+            return
+        if existing is not None and deployment_name(version) in existing.deployments:
+            if self._declared.get(key) == replicas:
                 return
-            self._proved.discard((version.model, version.version))
-        if existing is None or existing.status != ApplicationStatus.DELETING:
-            self._call(lambda: self._deploy(served))
+        else:
+            self._proved.discard(key)
+        self._call(lambda: self._deploy(served, replicas))
+        self._declared[key] = replicas
 
     def remove(self, model: str, version: int) -> None:
         """Drain and stop a version's application; nothing happens when it is gone."""
         self._proved.discard((model, version))
+        self._declared.pop((model, version), None)
         name = application_name(model, version)
         if name in self._overview():
             self._call(lambda: serve.delete(name, _blocking=False))
@@ -75,7 +84,11 @@ class RayApplications:
         return found
 
     def _state(self, key: Key, overview: ApplicationStatusOverview) -> ApplicationState:
-        if overview.status == ApplicationStatus.RUNNING:
+        # While replicas are added or replaced, those that run go on answering.
+        changing = overview.status == ApplicationStatus.DEPLOYING and self._has_replica(
+            key, overview
+        )
+        if overview.status == ApplicationStatus.RUNNING or changing:
             return self._probed(key)
         self._proved.discard(key)
         reason = reason_of(overview)
@@ -86,6 +99,13 @@ class RayApplications:
         if overview.status == ApplicationStatus.DELETING:
             return ApplicationState("unhealthy", "it is being removed")
         return ApplicationState("starting", reason)
+
+    def _has_replica(self, key: Key, overview: ApplicationStatusOverview) -> bool:
+        version = self._versions.get(key)
+        name = "" if version is None else deployment_name(version)
+        deployment = overview.deployments.get(name)
+        states = deployment.replica_states if deployment is not None else {}
+        return any(count for state, count in states.items() if state == "RUNNING")
 
     def _probed(self, key: Key) -> ApplicationState:
         if key in self._proved:
@@ -102,9 +122,9 @@ class RayApplications:
     def _overview(self) -> Mapping[str, ApplicationStatusOverview]:
         return self._call(lambda: serve.status().applications)
 
-    def _deploy(self, served: ServedVersion) -> None:
+    def _deploy(self, served: ServedVersion, replicas: Replicas) -> None:
         settings, version = self._settings, served.version
-        deployment = deployment_of(Replica, version, settings)
+        deployment = deployment_of(Replica, version, settings, replicas)
         # A replica writes to the spool and needs no way into the ledger's database.
         harmless = settings.model_copy(update={"database_url": SecretStr("")})
         target = serve.RunTarget(
@@ -174,12 +194,19 @@ class RayApplications:
 
 
 def deployment_of(
-    replica: type[Replica], version: ModelVersion, settings: Settings
+    replica: type[Replica], version: ModelVersion, settings: Settings, replicas: Replicas = ONE
 ) -> serve.Deployment:
-    """One replica of a version, with the limits and health checks that the settings ask for."""
-    return serve.deployment(
+    """The replicas of a version, with the limits and health checks that the settings ask for.
+
+    Ray Serve restarts replicas whose code version is another one, and makes a random one up when
+    it is given none, as its decorator insists since 2.60; so it is given by the way that Ray
+    Serve itself uses. The same code version with other numbers leaves running replicas alone.
+    """
+    made = serve.deployment(
         name=deployment_name(version),
-        num_replicas=1,
+        **_numbers(replicas, settings),
+        # Where replicas must be replaced, the new ones come before the old ones go.
+        max_surge_percent=100,
         ray_actor_options={"num_cpus": 1},
         max_ongoing_requests=settings.replica_request_limit,
         max_queued_requests=settings.replica_queue_limit,
@@ -191,6 +218,23 @@ def deployment_of(
         max_constructor_retry_count=2,
         logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
     )(replica)
+    return made.options(version=code_version(version, settings), _internal=True)
+
+
+def _numbers(replicas: Replicas, settings: Settings) -> dict[str, Any]:
+    if replicas.least == replicas.most:
+        return {"num_replicas": replicas.least}
+    return {"autoscaling_config": AutoscalingConfig(
+        min_replicas=replicas.least, max_replicas=replicas.most,
+        target_ongoing_requests=max(1, settings.replica_request_limit // 8),
+        upscale_delay_s=5.0, downscale_delay_s=60.0,
+    )}  # fmt: skip
+
+
+def code_version(version: ModelVersion, settings: Settings) -> str:
+    """What tells replicas that must be replaced: other bytes, other settings, another release."""
+    text = f"{version.sha256}|{__version__}|{settings.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _require_head(settings: Settings) -> None:

@@ -13,17 +13,26 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from steelyard.bootstrap import Platform
-from steelyard.domain.deployment import desired_versions
+from steelyard.bootstrap import Platform, counters
 from steelyard.domain.errors import NotFound, Refused, SteelyardError, Unavailable
 from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
-from steelyard.ports.applications import Applications, ApplicationState, ServedVersion
+from steelyard.domain.serving_policy import ServingPolicy
+from steelyard.domain.serving_snapshot import Snapshot
+from steelyard.ports.applications import (
+    Applications,
+    ApplicationState,
+    Replicas,
+    ServedVersion,
+)
 from steelyard.ports.traffic_router import TrafficRouter
+from steelyard.services.retention import MOST
 from steelyard.settings import load_settings
 from steelyard_serving.app import RayApplications
+from steelyard_serving.snapshot_file import SnapshotFile
 from steelyard_serving.traffic_router import EdgeRouter
 
 LEASE_TTL_US = 5 * SECOND_US
+ERASE_EVERY_S = 3_600
 Key = tuple[str, int]
 log = logging.getLogger("steelyard.controller")
 
@@ -42,7 +51,10 @@ class Controller:
     _mirrored: dict[str, int] = field(default_factory=dict)
     _confirmed: dict[str, int] = field(default_factory=dict)
     _posted: float = float("-inf")
+    _erased: float = float("-inf")
     _missed: str = ""
+    _leads: bool = False
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def turn(self) -> bool:
         """Reconcile everything once; False when another controller holds the lease."""
@@ -51,8 +63,10 @@ class Controller:
         token = platform.rollout_store.acquire_lease(
             CONTROLLER_LEASE, self.holder, now, LEASE_TTL_US
         )
+        self._leads = token is not None
         if token is None:
             return False
+        snapshot = self._write_snapshot()
         self._meter()
         platform.rollouts.complete_promotions()
         states = self._run_desired()
@@ -63,8 +77,26 @@ class Controller:
             if turn and turn.before != turn.after:
                 log.info("%s: %s, %s", model, turn.after.condition, turn.after.reason)
         self._route(states, token)
+        self.router.limit(snapshot.keys)
         self._mirror_aliases()
         return True
+
+    def tell_replicas(self) -> None:
+        """Write what replicas go by, if this controller leads; from any thread, also in a turn."""
+        if self._leads:
+            self._write_snapshot()
+
+    def _write_snapshot(self) -> Snapshot:
+        platform = self.platform
+        with self._telling:
+            snapshot = Snapshot(
+                platform.settings.require_keys, platform.policies.current(), platform.keys.live(),
+                platform.operations.rules(_ready(self._published)),
+            )  # fmt: skip
+            if SnapshotFile(platform.settings).write(snapshot):
+                log.info("replicas are told of %d policies and %d keys", len(snapshot.policies),
+                         len(snapshot.keys))  # fmt: skip
+        return snapshot
 
     def _meter(self) -> None:
         metering = self.platform.metering
@@ -77,7 +109,26 @@ class Controller:
         metering.close_silent(self.platform.settings.meter_interval_s)
         self.platform.books.post()
         self._posted = time.monotonic()
+        self._fold_counters()
+        self._erase()
         self._ask_registry()
+
+    def _fold_counters(self) -> None:
+        try:
+            counters(self.platform.settings).fold()
+        except OSError as error:  # a full disk; the files stay and are folded another time
+            log.warning("the counters of replicas that are gone stay apart: %s", error)
+
+    def _erase(self) -> None:
+        """Once an hour, or as long as there is more: predictions that are past their retention."""
+        if time.monotonic() - self._erased < ERASE_EVERY_S:
+            return
+        erased = self.platform.retention.erase("controller")
+        for one in erased:
+            log.info("%s: erased %d predictions that were kept for %d days", one.model,
+                     one.predictions, one.retention_days)  # fmt: skip
+        if sum(one.segments for one in erased) < MOST:
+            self._erased = time.monotonic()
 
     def _ask_registry(self) -> None:
         """Learn versions and publish the head, after posting, which does not wait for answers."""
@@ -93,14 +144,14 @@ class Controller:
 
     def _run_desired(self) -> Mapping[Key, ApplicationState]:
         """Start what should run, stop what should not, publish how it is."""
-        now = self.platform.clock.now_us()
         wanted: set[Key] = set()
+        policies = self.platform.policies.current()
         for model in self.platform.rollout_store.models():
-            rollouts = [s.rollout for s in self.platform.rollout_store.rollouts(model, limit=20)]
-            stable = self.platform.rollouts.stable(model)
-            for version in desired_versions(model, stable, rollouts, now).versions:
+            policy = policies.get(model, ServingPolicy())
+            replicas = Replicas(policy.replicas_min, policy.replicas_max)
+            for version in self.platform.operations.desired(model).versions:
                 wanted.add((model, version))
-                self._ensure((model, version))
+                self._ensure((model, version), replicas)
         states = dict(self.applications.states()) if wanted or self._published else {}
         for key in states.keys() - wanted:
             self.applications.remove(*key)
@@ -110,7 +161,7 @@ class Controller:
         self._publish(found)
         return found
 
-    def _ensure(self, key: Key) -> None:
+    def _ensure(self, key: Key, replicas: Replicas) -> None:
         if key not in self._served and key not in self._refused:
             registry = self.platform.registry
             try:
@@ -122,7 +173,7 @@ class Controller:
                 return
             self._served[key] = ServedVersion(version, path)
         if key in self._served:
-            self.applications.ensure(self._served[key])
+            self.applications.ensure(self._served[key], replicas)
 
     def _publish(self, states: Mapping[Key, ApplicationState]) -> None:
         store, now = self.platform.rollout_store, self.platform.clock.now_us()
@@ -143,7 +194,7 @@ class Controller:
             for model in store.models()
             if (route := store.route(model)) is not None
         }  # fmt: skip
-        ready = frozenset(key for key, state in states.items() if state.phase == "ready")
+        ready = _ready(states)
         self.router.apply(routes, ready)
         for model, route in routes.items():
             if self._confirmed.get(model) != route.generation:
@@ -158,12 +209,18 @@ class Controller:
                 self._mirrored[model] = stable
 
 
+def _ready(states: Mapping[Key, ApplicationState]) -> frozenset[Key]:
+    return frozenset(key for key, state in states.items() if state.phase == "ready")
+
+
 def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
     """Run turns until ``stop``; one that fails is logged, once a cause, and tried again.
 
     The database may be away for as long as it likes: facts wait in the spool, the edge goes on
     with the weights it has.
     """
+    teller = threading.Thread(target=_keep_told, args=(controller, stop, tick_s), name="teller")
+    teller.start()
     told = ""
     while not stop.wait(tick_s):
         try:
@@ -178,6 +235,21 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
             if told:
                 log.info("turns work again")
             told = ""
+    teller.join()
+
+
+def _keep_told(controller: Controller, stop: threading.Event, tick_s: float) -> None:
+    """Tell replicas also while a turn waits for Ray, the registry or the books.
+
+    A key that is revoked must be refused within seconds, whatever else is slow.
+    """
+    while not stop.wait(tick_s):
+        try:
+            controller.tell_replicas()
+        except SteelyardError:
+            pass  # the turns say so
+        except Exception:
+            log.exception("replicas were not told; trying again")
 
 
 def main() -> None:

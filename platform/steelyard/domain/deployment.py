@@ -18,18 +18,25 @@ class Desired:
 
 
 def desired_versions(
-    model: str, stable: int | None, rollouts: Iterable[Rollout], now_us: int
-) -> Desired:
-    """Stable, the candidate and stable of an open rollout, and what is kept warm after one."""
+    model: str, stable: int | None, rollouts: Iterable[Rollout], now_us: int,
+    shadow: int | None = None, drained: Mapping[int, int] | None = None,
+) -> Desired:  # fmt: skip
+    """Stable, the candidate and stable of an open rollout, a shadow, and what is kept warm.
+
+    ``drained`` says when versions were taken out of service: a rollout that ended before that
+    keeps them warm no more.
+    """
     wanted: dict[int, str] = {}
+    if shadow is not None:
+        wanted[shadow] = "shadow"
     for rollout in rollouts:
         if rollout.is_open:
-            wanted.setdefault(rollout.candidate, "candidate")
+            wanted[rollout.candidate] = "candidate"
             if rollout.stable is not None:
                 wanted[rollout.stable] = "stable"
             continue
         warm = _kept_warm(rollout, now_us)
-        if warm is not None:
+        if warm is not None and (drained or {}).get(warm, 0) <= (rollout.ended_us or 0):
             wanted.setdefault(warm, "warm")
     if stable is not None:
         wanted[stable] = "stable"

@@ -26,11 +26,25 @@ class ApplicationState:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Between how many replicas a version has; if the two differ, the number follows the load."""
+
+    least: int = 1
+    most: int = 1
+
+
+ONE = Replicas()
+
+
 class Applications(Protocol):
     """Declarative: say what should run, ask how it is. Every call may be repeated."""
 
-    def ensure(self, served: ServedVersion) -> None:
-        """Start this version's application unless it runs already; does not wait."""
+    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
+        """Start this version's application unless it runs already; does not wait.
+
+        Another number of replicas starts or stops some and leaves the others alone.
+        """
         ...
 
     def remove(self, model: str, version: int) -> None:

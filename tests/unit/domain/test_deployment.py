@@ -60,3 +60,26 @@ def test_an_open_rollout_outranks_a_warm_memory() -> None:
     for order in ([undo, ended], [ended, undo]):
         assert set(desired_versions("m", 2, order, SECOND).versions) == {1, 2}
     assert desired_versions("m", 2, [undo, ended], SECOND).versions[1] == "candidate"
+
+
+def test_a_shadow_runs_until_it_is_something_better() -> None:
+    """A rollout of it, or its promotion, is the reason that counts."""
+    assert desired_versions("m", 1, [], 0, shadow=2).versions == {1: "stable", 2: "shadow"}
+    assert desired_versions("m", 2, [], 0, shadow=2).versions == {2: "stable"}
+    rollouts = [_rollout(condition="progressing")]
+    found = desired_versions("m", 1, rollouts, 0, shadow=2).versions
+    assert found == {1: "stable", 2: "candidate"}
+    ended = [_rollout(condition="degraded", ended_us=0)]
+    assert desired_versions("m", 1, ended, SECOND, shadow=2).versions[2] == "shadow"
+
+
+@pytest.mark.parametrize(
+    ("drained_s", "versions"),
+    [(9, {1: "warm", 2: "stable"}), (10, {1: "warm", 2: "stable"}), (11, {2: "stable"})],
+)
+def test_what_was_drained_is_kept_warm_no_more(drained_s: int, versions: dict[int, str]) -> None:
+    """By a rollout that ended before; one that ends later keeps it warm again."""
+    ended = [_rollout(condition="healthy", ended_us=10 * SECOND)]
+    drained = {1: drained_s * SECOND, 2: 20 * SECOND}
+    found = desired_versions("m", 2, ended, 15 * SECOND, drained=drained).versions
+    assert found == versions
