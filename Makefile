@@ -46,16 +46,23 @@ check: setup browser
 
 # Windows of the generated ledger; ten million take an hour or more and 10 GB.
 WINDOWS ?= 300000
+# Recorded predictions among which one is looked up; ten million take ten minutes and 7 GB.
+PREDICTIONS ?= 1000000
 
 bench: setup
 	$(BIN)/python tests/benchmarks/rules.py
 	$(BIN)/python tests/benchmarks/metering.py
 	$(BIN)/python tests/benchmarks/metering_http.py
+	$(BIN)/python tests/benchmarks/batching.py
+	$(BIN)/python tests/benchmarks/audit_lookup.py --predictions $(PREDICTIONS)
 	$(BIN)/python tests/benchmarks/ledger_at_scale.py --windows $(WINDOWS)
 	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/estimates.py
 	@sh tools/fashion_mnist.sh
 	$(BIN)/python tests/benchmarks/compression.py
+	$(BIN)/python tests/benchmarks/serving/compare.py
+	$(BIN)/python tests/benchmarks/serving/parts.py
+	$(BIN)/python tests/benchmarks/serving/footprint.py
 
 format: setup
 	$(BIN)/ruff format

@@ -1,0 +1,88 @@
+"""A replica of which each request says what is to be left out.
+
+    STEELYARD_HOME=… python rig.py MODEL…
+
+So all ways share process, memory and connections, and what the machine does meanwhile. Nothing of
+the kind is in the product: what is left out here is left out by classes of this file.
+"""
+
+import asyncio
+import sys
+
+import ray
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
+
+from steelyard.bootstrap import Platform
+from steelyard.ports.applications import ServedVersion
+from steelyard.settings import Settings, load_settings
+from steelyard_serving.app import deployment_of
+from steelyard_serving.audit import Answered
+from steelyard_serving.deployment import Replica
+from steelyard_serving.ingress import Ingress
+from steelyard_serving.near_duplicates import NearDuplicates
+from steelyard_serving.pipeline import Checks
+from steelyard_serving.quota import Quota
+from steelyard_serving.replica import OnnxModel
+from steelyard_serving.rules import Rules
+
+SWITCH = "x-bench-without"
+
+
+class Unrecorded(Ingress):
+    """Meters like its parent and makes no record."""
+
+    def _count(self, answered: Answered) -> None:
+        """Count a request, and forget it."""
+        outcome = answered.outcome
+        self._meter.add("serve", outcome.busy_ns, outcome.items, requests=1)
+
+
+class Uncounted(Ingress):
+    """Answers like its parent; counts nothing and makes no record."""
+
+    def _count(self, answered: Answered) -> None:
+        """Do nothing."""
+
+
+class Rig(Replica):
+    """Steelyard's replica, and beside its own way those without a part."""
+
+    def __init__(self, served: ServedVersion, settings: Settings) -> None:
+        super().__init__(served, settings)
+        limit = settings.body_limit_bytes
+        checks = Checks(Rules(settings), Quota(settings), NearDuplicates(()))
+        model, meter = OnnxModel(served.version, served.artifact), self._meter
+        self._ways = {
+            "nothing": Ingress(model, meter, limit, checks),
+            "audit": Unrecorded(model, meter, limit, checks),
+            "audit and metering": Uncounted(model, meter, limit, checks),
+            "limits": Ingress(model, meter, limit),
+            "all three": Uncounted(model, meter, limit),
+        }
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer in the way that is asked for; ``/flush`` makes the meter write what it has."""
+        if request.scope["path"].endswith("/flush"):
+            await asyncio.to_thread(self._meter.flush)
+            return Response(b"written")
+        # Read by the parent before it waits for the first time.
+        self._ingress = self._ways[request.headers[SWITCH]]
+        return await super().__call__(request)
+
+
+def main() -> None:
+    """Start it beside the platform's own applications, and leave it there."""
+    settings = load_settings()
+    platform = Platform(settings)
+    ray.init(address=settings.local_ray_address, namespace="steelyard", log_to_driver=False)
+    for model in sys.argv[1:]:
+        version = platform.registry.version(model, 1)
+        served = ServedVersion(version, platform.registry.fetch(version, settings.cache_dir))
+        rig = deployment_of(Rig, version, settings).bind(served, settings)
+        serve.run(rig, name=f"rig_{model}", route_prefix=f"/rig/{model}")
+
+
+if __name__ == "__main__":
+    main()
