@@ -6,7 +6,7 @@ MLflow for it.
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -20,8 +20,11 @@ from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
 if TYPE_CHECKING:
+    import ssl
+
     from sqlalchemy import Engine
 
+    from steelyard.adapters.counter_files import CounterFile, CounterFolder
     from steelyard.adapters.power.board import Board, EnergyAccount
     from steelyard.adapters.power.claim import NodeClaim
     from steelyard.adapters.power.processes import Node
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from steelyard.adapters.sql.catalog import CatalogStore
     from steelyard.adapters.sql.facts import FactStore
     from steelyard.adapters.sql.ledger import LedgerStore
+    from steelyard.adapters.sql.operations import OperationStore
     from steelyard.adapters.sql.periods import PeriodStore
     from steelyard.adapters.sql.predictions import PredictionStore
     from steelyard.adapters.sql.reports import ReportStore
@@ -37,7 +41,9 @@ if TYPE_CHECKING:
     from steelyard.adapters.supervisor import Supervisor
     from steelyard.adapters.system_clock import SystemClock
     from steelyard.domain.energy import LoadModel
+    from steelyard.domain.key_counters import Asked
     from steelyard.domain.model_version import ModelVersion
+    from steelyard.domain.serving_counters import Served
     from steelyard.ports.model_session import ModelSession
     from steelyard.ports.power_meter import PowerMeter
     from steelyard.ports.registry import Registry
@@ -51,11 +57,17 @@ if TYPE_CHECKING:
     from steelyard.services.estimates import Estimates
     from steelyard.services.exports import Exports
     from steelyard.services.gates import Gates
+    from steelyard.services.keys import Keys
     from steelyard.services.lineages import Lineages
     from steelyard.services.metering import Metering
+    from steelyard.services.monitoring import Monitoring
+    from steelyard.services.operations import Operations
     from steelyard.services.outlooks import Outlooks
+    from steelyard.services.policies import Policies
+    from steelyard.services.retention import Retention
     from steelyard.services.rollouts import Rollouts
     from steelyard.services.run_account import RunAccounts
+    from steelyard.services.serving_status import ServingStatus
     from steelyard.services.statements import Statements
     from steelyard.services.witness import Witnessing
 
@@ -70,6 +82,53 @@ def producer(settings: Settings, producer_id: str) -> "Producer":
     from steelyard.adapters.spool import Producer
 
     return Producer(settings.spool_dir, producer_id)
+
+
+def counter_file(settings: Settings, boot: str, served: "Served") -> "CounterFile":
+    """The counters of a replica, which is this process."""
+    from steelyard.adapters.counter_files import CounterFile
+
+    return CounterFile(settings.counter_dir, boot, served)
+
+
+def counters(settings: Settings) -> "CounterFolder":
+    """What the replicas of this machine counted."""
+    from steelyard.adapters.counter_files import CounterFolder
+
+    return CounterFolder(settings.counter_dir)
+
+
+def keys_asked(settings: Settings, now_us: int) -> "dict[str, Asked]":
+    """What each key asked this machine's replicas, by its id."""
+    from steelyard.adapters.key_counter_files import read_asked
+
+    return read_asked(settings.run_dir / "quota", now_us)
+
+
+def replica_log_files(settings: Settings, model: str, version: int | None) -> list[Path]:
+    """What replicas of a version, or of every version of a model, logged on this machine."""
+    from steelyard.adapters.replica_logs import replica_files
+
+    pids = [one.pid for one in counters(settings).living()
+            if one.served.model == model and version in (None, one.served.version)]  # fmt: skip
+    application = f"{model}-v{'[0-9]*' if version is None else version}"
+    return replica_files(settings.ray_temp_dir / "session_latest", application, pids)
+
+
+def log_tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log."""
+    from steelyard.adapters.replica_logs import tail
+
+    return tail(path, lines)
+
+
+def follow_logs(
+    paths: "Sequence[Path]", lines: int
+) -> "Generator[tuple[Path, str], None, None]":  # fmt: skip
+    """The last lines of each log, then lines as they come to any of them, without end."""
+    from steelyard.adapters.replica_logs import follow
+
+    return follow(paths, lines)
 
 
 def energy_account(settings: Settings, pids: Iterable[int]) -> "EnergyAccount":
@@ -143,6 +202,17 @@ def session_class(runtime: str) -> "type[ModelSession]":
             f'pip install "steelyard[{EXTRA_OF[runtime]}]" in this environment.',
         ) from error
     raise Refused(f"No replica runs {runtime}.")
+
+
+def edge_trust(settings: Settings) -> "ssl.SSLContext | bool":
+    """What a client on this machine verifies the edge with: its own certificate, if it has one.
+
+    Raises:
+        Unavailable: the certificate cannot be read.
+    """
+    from steelyard.adapters.tls import pinned
+
+    return pinned(Path(settings.tls_certificate)) if settings.tls_certificate else True
 
 
 def hardware_profile(runtime: str = ONNXRUNTIME) -> dict[str, str]:
@@ -399,6 +469,22 @@ class Platform:
         return Gates(store, self.registry, self.clock, hardware_profile)
 
     @cached_property
+    def policies(self) -> "Policies":
+        """How models answer while they serve."""
+        from steelyard.adapters.sql.serving_policies import ServingPolicyStore
+        from steelyard.services.policies import Policies
+
+        return Policies(ServingPolicyStore(self.engine), self.registry, self.clock)
+
+    @cached_property
+    def keys(self) -> "Keys":
+        """Who may ask models."""
+        from steelyard.adapters.sql.api_keys import ApiKeyStore
+        from steelyard.services.keys import Keys
+
+        return Keys(ApiKeyStore(self.engine), self.registry, self.clock)
+
+    @cached_property
     def comparisons(self) -> "Comparisons":
         """Versions of a model side by side."""
         from steelyard.services.comparisons import Comparisons
@@ -514,6 +600,44 @@ class Platform:
         return Estimates(PastRunStore(self.engine), self.catalog, self.budgets, self.clock)
 
     @cached_property
+    def operation_store(self) -> "OperationStore":
+        """Shadows and drains."""
+        from steelyard.adapters.sql.operations import OperationStore
+
+        return OperationStore(self.engine)
+
+    @cached_property
+    def operations(self) -> "Operations":
+        """Shadows, and versions that are taken out of service."""
+        from steelyard.services.operations import Operations
+
+        return Operations(
+            self.operation_store, self.rollouts, self.registry, self.gates, self.clock
+        )
+
+    @cached_property
+    def serving_status(self) -> "ServingStatus":
+        """How each version serves right now."""
+        from steelyard.adapters.process_memory import unique_bytes
+        from steelyard.services.serving_status import ServingStatus
+
+        return ServingStatus(
+            self.rollout_store, self.operations, self.operation_store, self.policies,
+            counters(self.settings), unique_bytes, self.clock,
+        )  # fmt: skip
+
+    @cached_property
+    def monitoring(self) -> "Monitoring":
+        """What Prometheus is told."""
+        from steelyard.adapters.spool_state import SpoolState
+        from steelyard.services.monitoring import Monitoring
+
+        return Monitoring(
+            counters(self.settings), SpoolState(self.settings.spool_dir), self.rollout_store,
+            self.reports, self.facts, self.budgets, self.clock,
+        )  # fmt: skip
+
+    @cached_property
     def exports(self) -> "Exports":
         """The books as files."""
         from steelyard.adapters.sql.charges import ChargeStore
@@ -554,6 +678,17 @@ class Platform:
             self.predictions, self.rollout_store, self.catalog, self.ledger, self.clock,
             self.settings.price_sku,
         )  # fmt: skip
+
+    @cached_property
+    def retention(self) -> "Retention":
+        """Erasing predictions that their model's policy does not let be kept any longer."""
+        from steelyard.adapters.sql.erasures import ErasureStore
+        from steelyard.services.retention import Retention
+
+        def days() -> dict[str, int]:
+            return {name: one.retention_days for name, one in self.policies.current().items()}
+
+        return Retention(ErasureStore(self.engine), days, self.clock)
 
     def learn_versions(self) -> None:
         """Copy what reports need of every registered version.

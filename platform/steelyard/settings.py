@@ -23,9 +23,10 @@ from steelyard.domain.model_version import MODEL_NAME
 
 MARKS = (
     "STEELYARD_CONFIG", "STEELYARD_SUPERVISED", "STEELYARD_RUN_MODEL", "STEELYARD_RUN_TEAM",
-    "STEELYARD_RUN_OWNER", "STEELYARD_RUN_FOLDER",
+    "STEELYARD_RUN_OWNER", "STEELYARD_RUN_FOLDER", "STEELYARD_API_KEY",
 )  # fmt: skip
-"""Variables that are not settings: the TOML file's path, the supervisor's mark, a script's run."""
+"""Variables that are not settings: the TOML file's path, the supervisor's mark, a script's run,
+the key that `steelyard predict` shows."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 LONGEST_SOCKET_PATH = 100
 """Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the public ports bind to.")
     edge_port: int = Field(default=8080, ge=1, le=65535, description="Inference requests.")
+    grpc_port: int = Field(
+        default=8081, ge=0, le=65535, description="The same over gRPC; 0: not offered."
+    )
     api_port: int = Field(default=8090, ge=1, le=65535, description="Dashboard and API.")
     mlflow_port: int = Field(default=8091, ge=1, le=65535, description="MLflow's web pages.")
     ray_port: int = Field(default=8092, ge=1, le=65535, description="Ray's head, loopback.")
@@ -143,6 +147,13 @@ class Settings(BaseSettings):
         pattern=f"^({MODEL_NAME.pattern})?$",
         description="Model that answers at /invocations and /ping; empty: none does.",
     )
+    require_keys: bool = Field(
+        default=False, description="Whether inference is refused without an API key."
+    )
+    tls_certificate: str = Field(
+        default="",
+        description="PEM file with the edge's certificate, its chain and its key; empty: no TLS.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -203,6 +214,11 @@ class Settings(BaseSettings):
         return self.run_dir / "power"
 
     @property
+    def counter_dir(self) -> Path:
+        """What replicas count for monitoring, a file each."""
+        return self.home / "counters"
+
+    @property
     def log_dir(self) -> Path:
         """One log file a process."""
         return self.home / "logs"
@@ -232,7 +248,8 @@ class Settings(BaseSettings):
     @property
     def edge_url(self) -> str:
         """Base URL for inference."""
-        return f"http://{self.host}:{self.edge_port}"
+        scheme = "https" if self.tls_certificate else "http"
+        return f"{scheme}://{self.host}:{self.edge_port}"
 
     @property
     def api_url(self) -> str:
@@ -262,7 +279,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         faults += [Fault(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
     if settings is not None:
-        settings = settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+        settings = settings.model_copy(update=_resolved(settings))
         longest = len(str(settings.run_dir / "edge-admin.sock"))
         if longest > LONGEST_SOCKET_PATH:
             faults.append(Fault("home", f"{settings.home} is too long for a socket path"))
@@ -271,6 +288,14 @@ def load_settings(**overrides: Any) -> Settings:
             "The settings are not usable.", tuple(faults), "See docs/reference/settings.md."
         )
     return settings
+
+
+def _resolved(settings: Settings) -> dict[str, object]:
+    """Paths as every process reads them, whatever folder it starts in."""
+    found: dict[str, object] = {"home": settings.home.expanduser().resolve()}
+    if settings.tls_certificate:
+        found["tls_certificate"] = str(Path(settings.tls_certificate).expanduser().resolve())
+    return found
 
 
 def _toml_file() -> Path:

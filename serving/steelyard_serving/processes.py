@@ -1,9 +1,10 @@
-"""The data plane's processes, as the supervisor runs them: Ray's head, the edge, the controller."""
+"""The data plane's processes, as the supervisor runs them: Ray, both doors, the controller."""
 
 import sys
 
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
+from steelyard_serving.edge.tls import check_certificate
 from steelyard_serving.environment import environment, prepare
 
 LOOPBACK = "127.0.0.1"
@@ -14,9 +15,11 @@ def processes(settings: Settings) -> list[ProcessSpec]:
 
     Ray is left out when the settings name a cluster of somebody else's.
     """
+    check_certificate(settings)
     prepare(settings)
     ours = [] if settings.ray_address else [ray_head(settings)]
-    return [*ours, edge(settings), controller(settings, after=[spec.name for spec in ours])]
+    doors = [edge(settings), *([grpc_door(settings)] if settings.grpc_port else [])]
+    return [*ours, *doors, controller(settings, after=[spec.name for spec in ours])]
 
 
 def ray_head(settings: Settings) -> ProcessSpec:
@@ -60,6 +63,20 @@ def edge(settings: Settings) -> ProcessSpec:
         environment=settings.as_environment(),
         probe=Probe(url=f"{settings.edge_url}/v2/health/live"),
         ports={"edge_port": (settings.host, settings.edge_port)},
+        start_timeout_s=20.0,
+    )
+
+
+def grpc_door(settings: Settings) -> ProcessSpec:
+    """The public door for gRPC: asks the edge, so it knows nothing and may be restarted freely."""
+    return ProcessSpec(
+        name="grpc",
+        command=(sys.executable, "-m", "steelyard_serving.open_inference_grpc"),
+        # gRPC would write a line for each stranger that fails to shake hands.
+        environment={**settings.as_environment(), "GRPC_VERBOSITY": "ERROR"},
+        probe=Probe(address=(settings.host, settings.grpc_port)),
+        after=("edge",),
+        ports={"grpc_port": (settings.host, settings.grpc_port)},
         start_timeout_s=20.0,
     )
 

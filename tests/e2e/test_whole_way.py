@@ -64,11 +64,12 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True)
-        edge, api, mlflow, ray, serve = free_ports(5)
+        edge, grpc, api, mlflow, ray, serve = free_ports(6)
         self.path = path
         self.edge = f"http://127.0.0.1:{edge}"
-        names = {"edge_port": edge, "api_port": api, "mlflow_port": mlflow, "ray_port": ray,
-                 "serve_port": serve, "serve_ports_from": next(self.ranges)}  # fmt: skip
+        names = {"edge_port": edge, "grpc_port": grpc, "api_port": api,
+                 "mlflow_port": mlflow, "ray_port": ray, "serve_port": serve,
+                 "serve_ports_from": next(self.ranges)}  # fmt: skip
         numbers = [f"{name} = {port}" for name, port in names.items()]
         times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
         lines = ['region = "DEU"', *times, *numbers]

@@ -43,10 +43,11 @@ def _free_range(length: int) -> int:
 
 
 def _settings() -> Settings:
-    edge, ray_port, serve, api, mlflow = _free_ports(5)
+    edge, grpc, ray_port, serve, api, mlflow = _free_ports(6)
     return Settings(
-        home=HOME, edge_port=edge, ray_port=ray_port, serve_port=serve, api_port=api,
-        mlflow_port=mlflow, serve_ports_from=_free_range(500), ray_cpus=8, meter_interval_s=0.5,
+        home=HOME, edge_port=edge, grpc_port=grpc, ray_port=ray_port, serve_port=serve,
+        api_port=api, mlflow_port=mlflow, serve_ports_from=_free_range(500), ray_cpus=8,
+        meter_interval_s=0.5,
     )  # fmt: skip
 
 

@@ -19,11 +19,12 @@ from mlflow import MlflowClient
 from steelyard.bootstrap import Platform, mlflow_process
 from steelyard.cli.app import FAILED, OK
 from steelyard.cli.app import run as steelyard
+from steelyard.domain.api_key import ApiKey
 from steelyard.domain.facts import Fact
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ApplicationState, ServedVersion
+from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.controller import Controller
 
@@ -267,7 +268,7 @@ def test_closing_a_month_publishes_it(
 class NothingRuns:
     """A machine without applications."""
 
-    def ensure(self, served: ServedVersion) -> None:
+    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
         """Nothing is deployed here."""
         raise AssertionError(served)
 
@@ -285,6 +286,10 @@ class NoEdge:
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
         """No routes, so none to apply."""
         assert not routes
+
+    def limit(self, keys: Mapping[str, ApiKey]) -> None:
+        """No keys, so none to limit."""
+        assert not keys
 
 
 def _free_port() -> int:

@@ -10,6 +10,7 @@ from steelyard import __version__
 from steelyard.api import documents, errors
 from steelyard.api.evidence import Evidence
 from steelyard.api.labels import labelling
+from steelyard.api.metrics import monitoring
 from steelyard.api.pages import dashboard
 from steelyard.api.security import KnownHosts, LastResort, SecurityHeaders
 from steelyard.api.views import Views
@@ -32,6 +33,7 @@ def create_app(platform: Platform) -> FastAPI:
     errors.register(app)
     app.include_router(_reading(platform, views))
     app.include_router(labelling(platform))
+    app.include_router(monitoring(platform))
     app.include_router(dashboard(views))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(LastResort)  # the last one added is the outermost

@@ -12,11 +12,12 @@ from sqlalchemy import select
 from steelyard.adapters.spool import Producer
 from steelyard.adapters.sql import tables as t
 from steelyard.bootstrap import Platform
+from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ApplicationState, ServedVersion
+from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.controller import Controller, run
 
@@ -89,7 +90,7 @@ def test_an_hour_of_segments_waits_and_drains_in_order(
 class NothingRuns:
     """A machine without applications."""
 
-    def ensure(self, served: ServedVersion) -> None:
+    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
         """Nothing is deployed here."""
         raise AssertionError(served)
 
@@ -107,6 +108,10 @@ class NoEdge:
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
         """No routes, so none to apply."""
         assert not routes
+
+    def limit(self, keys: Mapping[str, ApiKey]) -> None:
+        """No keys, so none to limit."""
+        assert not keys
 
 
 class EmptyRegistry:

@@ -4,24 +4,16 @@ import gc
 import itertools
 import json
 import os
-import shutil
-import socket
-import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import orjson
 import pytest
-import uvicorn
-from starlette.requests import Request
 from starlette.testclient import TestClient
 from tritonclient.http import (  # type: ignore[import-untyped]
     InferenceServerClient,
@@ -30,14 +22,7 @@ from tritonclient.http import (  # type: ignore[import-untyped]
 )
 from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
-from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ServedVersion
-from steelyard.settings import Settings
-from steelyard_serving.deployment import Replica
-from steelyard_serving.environment import prepare
-from steelyard_serving.traffic_router import EdgeRouter
-
-from .conftest import MODEL, Client, Edge, make_served
+from .conftest import MODEL, Client, Place
 
 pytestmark = [
     pytest.mark.integration,
@@ -46,84 +31,6 @@ pytestmark = [
 ]
 ROWS = np.random.default_rng(7).normal(size=(1024, 4)).astype(np.float32)
 """Enough of them that an answer is worth compressing."""
-
-
-def _ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-class Replicas:
-    """Ray Serve's place: the replicas of both versions behind one port, as it routes them."""
-
-    def __init__(self, settings: Settings, served: dict[int, ServedVersion]) -> None:
-        self._replicas = {
-            f"/v/{one.version.name}": Replica(one, settings) for one in served.values()
-        }
-        config = uvicorn.Config(
-            self._app,
-            port=settings.serve_port,
-            interface="asgi3",
-            lifespan="off",
-            log_level="warning",
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-        self._thread.start()
-        deadline = time.monotonic() + 30
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        replica = self._replicas[scope["path"].rpartition("/")[0]]
-        response = await replica(Request(scope, receive))
-        await response(scope, receive, send)
-
-    def stop(self) -> None:
-        """Let the last windows be written."""
-        self._server.should_exit = True
-        self._thread.join()
-        for replica in self._replicas.values():
-            replica.__del__()
-
-
-@dataclass(frozen=True)
-class Place:
-    """An edge and what is behind it."""
-
-    settings: Settings
-    served: dict[int, ServedVersion]
-
-    @property
-    def address(self) -> str:
-        """Host and port, for clients."""
-        return f"{self.settings.host}:{self.settings.edge_port}"
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    """Version 1 takes all traffic of the model, which is the default one; version 2 is there."""
-    home = Path(tempfile.mkdtemp(prefix="syp-"))
-    edge_port, serve_port = _ports(2)
-    settings = Settings(
-        home=home, edge_port=edge_port, serve_port=serve_port, default_model=MODEL,
-        body_limit_bytes=256 * 1024, meter_interval_s=2.0,
-    )  # fmt: skip
-    prepare(settings)
-    served = {n: make_served(home, n) for n in (1, 2)}
-    edge = Edge(settings)
-    edge.start()
-    replicas = Replicas(settings, served)
-    route = Route(MODEL, stable=1, generation=1, canary=2, lineage="r1")
-    EdgeRouter(settings).apply({MODEL: route}, frozenset({(MODEL, 1), (MODEL, 2)}))
-    yield Place(settings, served)
-    replicas.stop()
-    edge.kill()
-    shutil.rmtree(home)
 
 
 @pytest.fixture

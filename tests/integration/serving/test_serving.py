@@ -1,6 +1,6 @@
 """The whole way of a request: client, edge, Ray Serve, replica, spool."""
 
-import hashlib
+import hmac
 import os
 import signal
 import socket
@@ -20,7 +20,7 @@ from steelyard.domain.traffic import bucket, choose
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.environment import proxy_dir
-from steelyard_serving.secret_files import bucket_key
+from steelyard_serving.secret_files import audit_key, bucket_key
 
 pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.usefixtures("applications")]
 ROW = [[1.0, 2.0, 3.0, 4.0]]
@@ -150,7 +150,7 @@ def test_a_restarted_edge_keeps_the_weights(client: Any, route: Any, edge: Any) 
 
 
 def test_the_ledgers_facts_equal_what_the_client_saw(
-    client: Any, route: Any, facts: Any, wait: Any
+    client: Any, route: Any, facts: Any, wait: Any, ray_cluster: Settings
 ) -> None:
     """Each answer is in exactly one record, and windows count the same requests and items."""
     route(5000)
@@ -172,7 +172,7 @@ def test_the_ledgers_facts_equal_what_the_client_saw(
     assert usage["items"] == sum(r["items"] for r in records if r["status"] == 200)
     assert usage["flop"] == 4 * usage["items"]
     mine = next(r for r in records if r["prediction_id"] == answers[0][1]["x-prediction-id"])
-    assert mine["unit_sha256"] == hashlib.sha256(b"u0").hexdigest()
+    assert mine["unit_sha256"] == hmac.digest(audit_key(ray_cluster), b"u0", "sha256").hex()
     assert (mine["lineage"], mine["items"]) == ("r1", 3)
 
 

@@ -90,6 +90,8 @@ def test_the_described_default_is_the_default(name: str) -> None:
         assert shown == "empty"
     elif isinstance(default, str):
         assert shown == default
+    elif isinstance(default, bool):
+        assert shown == str(default).lower()
     else:
         assert float(shown) == default
 
