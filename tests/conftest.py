@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 import pytest
 
+from steelyard.adapters.sql.labels import LabelStore
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.evidence import Evidence
@@ -24,9 +25,9 @@ from steelyard.domain.model_version import (
     Signature,
     TensorSpec,
 )
+from steelyard.domain.presets import PRESETS, ByHand, adapted
 from steelyard.domain.rollout import Rollout
 from steelyard.ports.applications import ApplicationState
-from steelyard.services.rollouts import plan_of
 from steelyard.settings import Settings
 
 SECOND = 1_000_000
@@ -78,7 +79,7 @@ def empty(tmp_path: Path) -> Iterator[Platform]:
 @pytest.fixture
 def pause_rollout() -> Callable[[Platform], Rollout]:
     """What a person does with ``steelyard rollout pause digits``."""
-    return lambda platform: platform.rollouts.pause("digits", "ada")
+    return lambda platform: platform.rollouts.act("digits", "pause", "ada")
 
 
 def _register(
@@ -188,7 +189,7 @@ def _turn(platform: Platform) -> Rollout:
 
 
 def _roll_out(platform: Platform, at: int) -> None:
-    plan = plan_of([5, 25, 50, 100], 600, 50, 0.001, 0, 3_600)
+    plan = adapted(PRESETS["quick"], ByHand((5, 25, 50, 100), 600, 50, 0.001, 0, 3600))
     platform.rollouts.start("digits", 2, plan, "ada")
     rollout = _turn(platform)
     records = [
@@ -202,7 +203,7 @@ def _roll_out(platform: Platform, at: int) -> None:
     ]  # fmt: skip
     platform.facts.ingest(records, at)
     truth = {f"p-{n}": [(n + (n % 33 == 1)) % 10] for n in range(100)}
-    platform.predictions.add_labels(truth, "seed", at)
+    LabelStore(platform.engine).add(truth.items(), "seed", at)
     platform.rollout_store.set_application("digits", 1, "ready", "", at)
     platform.rollout_store.set_application("digits", 2, "ready", "", at)
     _turn(platform)

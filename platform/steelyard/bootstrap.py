@@ -6,12 +6,12 @@ MLflow for it.
 
 import logging
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from steelyard.adapters.power.claim import NodeClaim
     from steelyard.adapters.power.processes import Node
     from steelyard.adapters.spool import Producer
+    from steelyard.adapters.sql.arms import ArmStore
     from steelyard.adapters.sql.budgets import BudgetStore
     from steelyard.adapters.sql.catalog import CatalogStore
     from steelyard.adapters.sql.facts import FactStore
@@ -55,16 +56,20 @@ if TYPE_CHECKING:
     from steelyard.services.choosing import Choosing
     from steelyard.services.comparisons import Comparisons
     from steelyard.services.estimates import Estimates
+    from steelyard.services.explanations import Explanations
     from steelyard.services.exports import Exports
     from steelyard.services.gates import Gates
     from steelyard.services.keys import Keys
+    from steelyard.services.labels import Labels
     from steelyard.services.lineages import Lineages
     from steelyard.services.metering import Metering
     from steelyard.services.monitoring import Monitoring
     from steelyard.services.operations import Operations
     from steelyard.services.outlooks import Outlooks
     from steelyard.services.policies import Policies
+    from steelyard.services.rehearsals import Rehearsals
     from steelyard.services.retention import Retention
+    from steelyard.services.rollout_evidence import Evidences
     from steelyard.services.rollouts import Rollouts
     from steelyard.services.run_account import RunAccounts
     from steelyard.services.serving_status import ServingStatus
@@ -363,6 +368,13 @@ def mlflow_process(settings: Settings) -> ProcessSpec:
     )  # fmt: skip
 
 
+def label_rows(file: Path) -> "Iterator[Mapping[str, Any]]":
+    """The rows of a table of labels. Raises InvalidInput where it is none."""
+    from steelyard.adapters.label_files import read_rows
+
+    return read_rows(file)
+
+
 @dataclass(frozen=True)
 class Platform:
     """Every use case on the configured stores. Opening one migrates the database."""
@@ -455,9 +467,43 @@ class Platform:
         """Progressive delivery."""
         from steelyard.services.rollouts import Rollouts
 
-        return Rollouts(
-            self.rollout_store, self.predictions, self.registry, self.gates, self.clock
-        )  # fmt: skip
+        return Rollouts(self.rollout_store, self.arms, self.registry, self.gates, self.clock)
+
+    @cached_property
+    def labels(self) -> "Labels":
+        """What was true, when it is known."""
+        from steelyard.adapters.sql.labels import LabelStore
+        from steelyard.services.labels import Labels
+
+        return Labels(LabelStore(self.engine), self.clock)
+
+    @cached_property
+    def arms(self) -> "ArmStore":
+        """What both arms of a rollout answered."""
+        from steelyard.adapters.sql.arms import ArmStore
+
+        return ArmStore(self.engine)
+
+    @cached_property
+    def rollout_evidence(self) -> "Evidences":
+        """What is known of a rollout's candidate."""
+        from steelyard.services.rollout_evidence import Evidences
+
+        return Evidences(self.rollout_store, self.arms)
+
+    @cached_property
+    def rehearsals(self) -> "Rehearsals":
+        """What carrying out a plan would take."""
+        from steelyard.services.rehearsals import Rehearsals
+
+        return Rehearsals(self.predictions, self.clock)
+
+    @cached_property
+    def explanations(self) -> "Explanations":
+        """Which evidence led to which decision."""
+        from steelyard.services.explanations import Explanations
+
+        return Explanations(self.rollout_store)
 
     @cached_property
     def gates(self) -> "Gates":

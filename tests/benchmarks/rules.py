@@ -16,10 +16,10 @@ from pathlib import Path
 
 from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.ledger import LedgerStore
-from steelyard.domain.analysis import judge_all
+from steelyard.domain.analysis import Observed, judge_all
 from steelyard.domain.e_process import Interval
 from steelyard.domain.ledger import Account, Batch, Posting, Transfer
-from steelyard.domain.rollout import default_metrics
+from steelyard.domain.rollout_plan import default_metrics
 
 ROUNDS, BATCHES, LINES = 5, 20, 100
 
@@ -107,7 +107,7 @@ def posting_postgresql(folder: Path) -> None:
 
 def judgement() -> None:
     """Judgements a second of a rollout with a thousand intervals."""
-    rows = [Interval(50, 1, 950, 18)] * 1000
+    rows = Observed([Interval(50, 1, 950, 18)] * 1000)
     metrics = default_metrics()
 
     def act(_: int) -> None:

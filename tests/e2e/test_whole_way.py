@@ -1,9 +1,6 @@
 """The embedded platform as a person uses it, through the real command line, on real data."""
 
-import itertools
-import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -13,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-import psutil
 import pytest
 
 from steelyard.bootstrap import Platform
@@ -25,6 +22,7 @@ from steelyard.settings import Settings
 
 pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(600)]
 T = TypeVar("T")
+NewHome = Callable[[str], AbstractContextManager[Any]]
 ROOT = Path(__file__).resolve().parents[2]
 STEELYARD = str(Path(sys.executable).parent / "steelyard")
 NEXT = """
@@ -35,15 +33,6 @@ scaling: {workers: 1}
 rollout: {preset: quick}
 """
 """Another version, which is to take the traffic of the one that serves."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def until(what: Callable[[], T | None], seconds: float = 60) -> T:
@@ -57,62 +46,10 @@ def until(what: Callable[[], T | None], seconds: float = 60) -> T:
     raise AssertionError(f"did not happen within {seconds} s")
 
 
-class Home:
-    """One platform, as its operator sees it."""
-
-    ranges = itertools.count(42_000, 500)  # Ray Serve's ports: two homes may be up at once
-
-    def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True)
-        edge, grpc, api, mlflow, ray, serve = free_ports(6)
-        self.path = path
-        self.edge = f"http://127.0.0.1:{edge}"
-        names = {"edge_port": edge, "grpc_port": grpc, "api_port": api,
-                 "mlflow_port": mlflow, "ray_port": ray, "serve_port": serve,
-                 "serve_ports_from": next(self.ranges)}  # fmt: skip
-        numbers = [f"{name} = {port}" for name, port in names.items()]
-        times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
-        lines = ['region = "DEU"', *times, *numbers]
-        (path / "steelyard.toml").write_text("\n".join(lines) + "\n")
-        ours = ("STEELYARD_", "RAY_", "MLFLOW_")  # other tests in this process set some
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        self.environment = {**clean, "STEELYARD_HOME": str(path)}
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Type a command."""
-        return subprocess.run(
-            [STEELYARD, *arguments], env=self.environment, capture_output=True, text=True,
-            check=False, cwd=ROOT,
-        )  # fmt: skip
-
-    def ok(self, *arguments: str) -> dict[str, Any]:
-        """Type a command that has to work; its JSON document."""
-        done = self.run(*arguments, "--json")
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-    def pid(self, name: str) -> int | None:
-        """The process of the platform with this name."""
-        rows = self.ok("status")["processes"]
-        return next((r["pid"] for r in rows if r["name"] == name and r["state"] == "healthy"), None)
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything that runs for this home."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("STEELYARD_SUPERVISED") == str(self.path):
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
-
-
 class Load:
     """A steady client: one request after another, and what came back."""
 
-    def __init__(self, home: Home, pause_s: float = 0.015) -> None:
+    def __init__(self, home: Any, pause_s: float = 0.015) -> None:
         self._pause_s = pause_s
         self._url = f"{home.edge}/v2/models/digits/infer"
         self._body = (ROOT / "examples" / "digit.json").read_bytes()
@@ -144,25 +81,21 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(new_home: NewHome) -> Iterator[Any]:
     """A platform with a trained version 1 that serves."""
-    home = Home(tmp_path_factory.mktemp("e2e") / "home")
-    try:
+    with new_home("e2e") as home:
         home.ok("up")
         home.ok("train", "examples/digits.yaml")
         home.ok("deploy", "digits/1")
         yield home
-    finally:
-        home.run("down")
-    assert not home.processes(), "down left processes behind"
 
 
-def serving(home: Home) -> int:
+def serving(home: Any) -> int:
     """The version that has all traffic."""
     return int(home.ok("models", "show", "digits")["aliases"]["champion"])
 
 
-def test_killed_controller_continues_the_rollout_that_training_started(home: Home) -> None:
+def test_killed_controller_continues_the_rollout_that_training_started(home: Any) -> None:
     """``train`` ends with its version on the way; kill -9 of the controller: the same rollout.
 
     It stands at the same step, goes on to the next by itself, and to the end when told to.
@@ -204,7 +137,7 @@ def test_killed_controller_continues_the_rollout_that_training_started(home: Hom
     assert [p["to_version"] for p in history["promotions"]][-1] == 2
 
 
-def test_prediction_is_traced_to_version_run_and_rollout(home: Home) -> None:
+def test_prediction_is_traced_to_version_run_and_rollout(home: Any) -> None:
     """Each answer's id leads to the version that the client was told, its run and its step."""
     with Load(home) as load:
         until(lambda: len(load.ids) > 5)
@@ -216,7 +149,7 @@ def test_prediction_is_traced_to_version_run_and_rollout(home: Home) -> None:
     assert trace["cost_nano"] > 0
 
 
-def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
+def test_killed_replica_recovers_and_its_cost_is_complete(home: Any) -> None:
     """A replica killed under load: answers come back within seconds, its time stays charged."""
     with Load(home) as load:
         until(lambda: len(load.ids) > 20)
@@ -235,7 +168,7 @@ def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
     assert home.ok("ledger", "verify")["ok"]
 
 
-def test_killed_edge_comes_back_with_its_weights(home: Home) -> None:
+def test_killed_edge_comes_back_with_its_weights(home: Any) -> None:
     """The router killed under load: the supervisor starts it again, with the same version."""
     version = serving(home)
     with Load(home) as load:
@@ -248,7 +181,7 @@ def test_killed_edge_comes_back_with_its_weights(home: Home) -> None:
     assert {answered for _, answered in load.ids} == {str(version)}
 
 
-def test_up_twice_changes_nothing(home: Home) -> None:
+def test_up_twice_changes_nothing(home: Any) -> None:
     """A second ``up`` says that it is up, and starts no second supervisor."""
     before = {r["name"]: r["pid"] for r in home.ok("status")["processes"]}
     done = home.run("up")
@@ -257,7 +190,7 @@ def test_up_twice_changes_nothing(home: Home) -> None:
     assert {r["name"]: r["pid"] for r in home.ok("status")["processes"]} == before
 
 
-def test_everything_killed_comes_back_with_the_last_desired_state(home: Home) -> None:
+def test_everything_killed_comes_back_with_the_last_desired_state(home: Any) -> None:
     """Kill -9 of every process: the next ``up`` cleans up and serves the same version."""
     version = serving(home)
     for process in home.processes():
@@ -277,7 +210,7 @@ def test_everything_killed_comes_back_with_the_last_desired_state(home: Home) ->
     assert until(answered, seconds=90) == str(version)
 
 
-def test_refusals_say_what_to_do(home: Home) -> None:
+def test_refusals_say_what_to_do(home: Any) -> None:
     """What cannot be done is refused with the reason and the way out, and changes nothing."""
     stable = serving(home)
     refused = (
@@ -300,7 +233,7 @@ def test_refusals_say_what_to_do(home: Home) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_second_rollout_of_a_model_is_refused(home: Home) -> None:
+def test_second_rollout_of_a_model_is_refused(home: Any) -> None:
     """One rollout a model at a time; rollback by hand returns all traffic to stable."""
     stable = serving(home)
     start = ("rollout", "start", f"digits/{3 - stable}", "--steps", "10,100", "--bake", "300")
@@ -311,48 +244,47 @@ def test_second_rollout_of_a_model_is_refused(home: Home) -> None:
     assert home.ok("rollback", "digits", "--reason", "rehearsal")["serving"] == stable
 
 
-def test_report_comes_from_the_entries(home: Home, tmp_path: Path) -> None:
+def test_report_comes_from_the_entries(home: Any, new_home: NewHome) -> None:
     """Entries that go are named by ``verify``, and missing in sums that are made anew."""
     report = home.ok("ledger", "report", "--model", "digits")["models"][0]
     assert report["training"]["cost_nano"] > 0
     assert report["serving"]["cost_nano"] > 0
-    copy = Home(tmp_path / "copy")
-    with sqlite3.connect(home.path / "ledger.db") as source:
-        with sqlite3.connect(copy.path / "ledger.db") as target:
-            source.backup(target)
-            target.execute("drop trigger entry_no_delete")
-            target.execute("delete from entry where seq <= 20")
-        target.close()
-    done = copy.run("ledger", "verify")
-    assert done.returncode == 1
-    assert "entry 1 is missing" in done.stderr
-    books = Platform(Settings(home=copy.path))
-    books.ledger.rebuild()
-    books.engine.dispose()
-    changed = copy.ok("ledger", "report", "--model", "digits")["models"][0]
-    assert changed["training"]["cost_nano"] != report["training"]["cost_nano"]
-    shutil.rmtree(copy.path)
+    with new_home("copy") as copy:
+        with sqlite3.connect(home.path / "ledger.db") as source:
+            with sqlite3.connect(copy.path / "ledger.db") as target:
+                source.backup(target)
+                target.execute("drop trigger entry_no_delete")
+                target.execute("delete from entry where seq <= 20")
+            target.close()
+        done = copy.run("ledger", "verify")
+        assert done.returncode == 1
+        assert "entry 1 is missing" in done.stderr
+        books = Platform(Settings(home=copy.path))
+        books.ledger.rebuild()
+        books.engine.dispose()
+        changed = copy.ok("ledger", "report", "--model", "digits")["models"][0]
+        assert changed["training"]["cost_nano"] != report["training"]["cost_nano"]
 
 
-def test_taken_port_is_named(tmp_path: Path) -> None:
+def test_taken_port_is_named(new_home: NewHome) -> None:
     """A port in use is refused before anything starts, with the setting to change."""
-    other = Home(tmp_path / "home")
-    with socket.create_server(("127.0.0.1", int(other.edge.rsplit(":", 1)[1]))):
-        done = other.run("up")
-    assert done.returncode == 1
-    assert "edge_port" in done.stderr
-    assert "STEELYARD_EDGE_PORT" in done.stderr
-    assert not other.processes()
+    with new_home("taken") as other:
+        with socket.create_server(("127.0.0.1", int(other.edge.rsplit(":", 1)[1]))):
+            done = other.run("up")
+        assert done.returncode == 1
+        assert "edge_port" in done.stderr
+        assert "STEELYARD_EDGE_PORT" in done.stderr
+        assert not other.processes()
 
 
-def test_interrupted_up_leaves_nothing(tmp_path: Path) -> None:
+def test_interrupted_up_leaves_nothing(new_home: NewHome) -> None:
     """Ctrl-C while the platform starts: exit 130, and no process is left."""
-    other = Home(tmp_path / "home")
-    process = subprocess.Popen(
-        [STEELYARD, "up"], env=other.environment, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
-    )  # fmt: skip
-    until(lambda: len(other.processes()) > 3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert not other.processes()
+    with new_home("interrupted") as other:
+        process = subprocess.Popen(
+            [STEELYARD, "up"], env=other.environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
+        )  # fmt: skip
+        until(lambda: len(other.processes()) > 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert not other.processes()

@@ -19,8 +19,8 @@ from steelyard.cli.serving import may_override
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard.domain.evidence import Evidence, Figures, document, evidence_digest
 from steelyard.domain.model_version import Candidate, ModelVersion, Signature
+from steelyard.domain.presets import PRESETS
 from steelyard.ports.applications import ApplicationState
-from steelyard.services.rollouts import plan_of
 from steelyard.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -286,4 +286,4 @@ def test_a_rollout_is_gated_too(seeded: Platform) -> None:
     """The seeded model is served; a stricter policy shuts its variant out of a new rollout."""
     seeded.gates.set_policy("digits", {"max_quality_loss": 0.001}, "ada", "paying users")
     with pytest.raises(Refused, match="quality unknown"):
-        seeded.rollouts.start("digits", 2, plan_of([50, 100], 0, 0, 10, 0, 0), "ada")
+        seeded.rollouts.start("digits", 2, PRESETS["quick"], "ada")

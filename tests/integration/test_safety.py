@@ -26,8 +26,8 @@ from steelyard.cli.app import run
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import Evidence, document, evidence_digest
 from steelyard.domain.model_version import Candidate, ModelVersion, Signature, TensorSpec
+from steelyard.domain.presets import PRESETS, ByHand, adapted
 from steelyard.ports.applications import ApplicationState
-from steelyard.services.rollouts import plan_of
 from steelyard.settings import Settings
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.evaluation.evidence import measure, subject
@@ -35,7 +35,7 @@ from steelyard_workflows.recipes.digits_cnn import digits_cnn
 
 pytestmark = pytest.mark.integration
 
-PLAN = plan_of([50, 100], 0, 0, 10, 0, 0)
+PLAN = adapted(PRESETS["quick"], ByHand(weights=(50, 100), bake_s=0, min_requests=0))
 ROWS, LOGITS = TensorSpec("x", "FP32", (-1, 1, 8, 8)), TensorSpec("y", "FP32", (-1, 10))
 TRAINED, GOOD, SHUFFLED = 1, 2, 3
 Wrong = Callable[[Platform], None]

@@ -1,6 +1,7 @@
 """True answers that come later: ``POST /api/v1/labels``, by whoever has the token."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -10,27 +11,35 @@ from starlette.exceptions import HTTPException
 
 from steelyard.api.credentials import api_token, standing
 from steelyard.bootstrap import Platform
+from steelyard.domain import labels as domain
 from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.model_version import MODEL_NAME
 
 BODY_LIMIT = 4 * 2**20
-MOST_LABELS = 10_000
 Class = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Label(BaseModel):
-    """The true class of each row of one prediction."""
+    """The true class of each row of one prediction, or of every prediction of a unit."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    prediction_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    prediction_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     classes: Annotated[list[Class], Field(min_length=1, max_length=100_000)]
 
 
 class Labels(BaseModel):
-    """At most 10,000 labels, and who says so."""
+    """At most 10,000 labels, and who says so; ``model`` is whose, where they name units."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    labels: Annotated[list[Label], Field(min_length=1, max_length=MOST_LABELS)]
+    labels: Annotated[list[Label], Field(min_length=1, max_length=domain.MOST_LABELS)]
     source: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    model: Annotated[str, StringConstraints(pattern=f"^{MODEL_NAME.pattern}$")] | None = None
+
+    @property
+    def found(self) -> list[domain.Label]:
+        """The labels. Raises InvalidInput when two contradict each other or one is of nobody."""
+        return domain.labels_of(label.model_dump() for label in self.labels)
 
 
 def labelling(platform: Platform) -> APIRouter:
@@ -44,14 +53,11 @@ def labelling(platform: Platform) -> APIRouter:
         },
     )
     async def labels(request: Request) -> dict[str, int]:
-        """Store true classes by prediction id; the first label of a prediction stays."""
+        """Store true classes by prediction id or unit; the first label of a prediction stays."""
         _authorise(request, platform)
         given = read_labels(await _body(request))
-        rows = {label.prediction_id: label.classes for label in given.labels}
-        new, known = await run_in_threadpool(
-            platform.predictions.add_labels, rows, given.source, platform.clock.now_us()
-        )
-        return {"new": new, "known": known}
+        added = await run_in_threadpool(platform.labels.add, given.found, given.source, given.model)
+        return asdict(added)
 
     return router
 
@@ -60,7 +66,7 @@ def read_labels(body: bytes) -> Labels:
     """Read a request body.
 
     Raises:
-        InvalidInput: it is no such document, or one prediction has two different labels.
+        InvalidInput: it is no such document.
     """
     try:
         given = Labels.model_validate_json(body)
@@ -72,13 +78,6 @@ def read_labels(body: bytes) -> Labels:
         hint = json.dumps({"labels": [{"prediction_id": "…", "classes": [3]}], "source": "…"},
                           ensure_ascii=False)  # fmt: skip
         raise InvalidInput("The labels are malformed.", faults, f"Expected: {hint}") from error
-    seen: dict[str, list[int]] = {}
-    for label in given.labels:
-        if seen.setdefault(label.prediction_id, label.classes) != label.classes:
-            raise InvalidInput(
-                f"Prediction {label.prediction_id!r} has two different labels.",
-                hint="Send one label a prediction.",
-            )
     return given
 
 

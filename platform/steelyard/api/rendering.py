@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from steelyard import __version__
 from steelyard.domain import figures
+from steelyard.domain.decision import said
 from steelyard.services import words
 
 
@@ -39,7 +40,7 @@ def _environment() -> Environment:
         "money": figures.money, "energy": figures.energy, "carbon": figures.carbon,
         "duration": figures.duration, "flops": figures.flops, "count": figures.count,
         "percent": figures.percent, "size": figures.size, "ms": figures.milliseconds,
-        "moment": moment, "known": _known, "amount": words.amount,
+        "moment": moment, "known": _known, "said": said, "amount": words.amount,
         "name": words.NAMES.__getitem__,
     }  # fmt: skip
     environment.globals |= {"release": __version__, "words": words}

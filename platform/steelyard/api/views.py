@@ -8,11 +8,12 @@ from steelyard.api.evidence import Evidence
 from steelyard.api.rollout_views import RolloutView, arms, steps
 from steelyard.bootstrap import Platform
 from steelyard.domain.allocation import round_half_even
-from steelyard.domain.analysis import Verdict, judge_all
+from steelyard.domain.analysis import Verdict
 from steelyard.domain.break_even import BreakEven
 from steelyard.domain.errors import NotFound
 from steelyard.domain.measures import plus
 from steelyard.domain.model_version import ModelVersion
+from steelyard.domain.promotion import stable_version
 from steelyard.domain.rollout import Rollout
 from steelyard.domain.span import Span, span_of, today
 from steelyard.services.accounts import Brief, ModelStatement, VersionStatement
@@ -20,7 +21,6 @@ from steelyard.services.audits import Trace
 from steelyard.services.budgets import BudgetLine
 from steelyard.services.gates import Standing
 from steelyard.services.outlooks import ForecastLine, Measure, Scope
-from steelyard.services.rollouts import CHAMPION
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Views:
         self._must_exist(model)
         store = self._platform.rollout_store
         promotions = tuple(store.promotions(model))
-        stable = next((p.to_version for p in reversed(promotions) if p.alias == CHAMPION), None)
+        stable = stable_version(promotions)
         newest = store.open_rollout(model) or next(iter(store.rollouts(model, limit=1)), None)
         if newest is None:
             return RolloutView(model, stable, None, (), (), (), (), promotions)
@@ -163,7 +163,7 @@ class Views:
         history = self._platform.rollout_store.promotions(model)
         return IndexRow(
             model=model,
-            stable=next((p.to_version for p in reversed(history) if p.alias == CHAMPION), None),
+            stable=stable_version(history),
             candidate=rollout.candidate if rollout else None,
             weight_bp=rollout.weight_bp if rollout else None,
             condition=rollout.condition if rollout else None,
@@ -174,9 +174,7 @@ class Views:
     def _verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:
         if rollout.kind != "canary":
             return ()
-        plan = rollout.plan
-        rows = self._platform.rollout_store.observations(rollout.rollout_id)
-        return judge_all(plan.metrics, rows, plan.alpha_rollback, plan.alpha_promote)
+        return self._platform.rollout_evidence.verdicts(rollout)
 
 
 def per_1000(cost_nano: int | None, requests: int) -> int | None:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from steelyard.cli import audit, keys, ledger, models, platform, rollout, serve, serving
+from steelyard.cli import audit, keys, labels, ledger, models, platform, rollout, serve, serving
 from steelyard.cli.output import stderr
 from steelyard.domain.errors import InvalidInput, SteelyardError
 
@@ -30,6 +30,7 @@ def build() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(rollout.app, name="rollout")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(labels.app, name="labels")
     app.add_typer(serve.app, name="serve")
     app.add_typer(keys.app, name="keys")
     app.add_typer(ledger.app, name="ledger")

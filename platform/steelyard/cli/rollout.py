@@ -1,35 +1,42 @@
 """``steelyard rollout``: gradual delivery of a version."""
 
 import math
-from collections.abc import Callable
+import re
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.live import Live
 from rich.table import Table
 
-from steelyard.bootstrap import Platform
+from steelyard.bootstrap import Platform, check_operator
 from steelyard.cli.output import emit, note, stderr, stdout, table
+from steelyard.cli.rollout_insight import AsJson, PlanFile, add_commands, moment
+from steelyard.cli.rollout_plan_file import read_plan
 from steelyard.cli.serving import Override, actor, may_override, version_of
 from steelyard.cli.waiting import follow, require_up
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.model_version import parse_ref
 from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted
+from steelyard.domain.promotion import serving_at
 from steelyard.domain.rollout import Rollout
+from steelyard.domain.rollout_verbs import Verb
 from steelyard.settings import load_settings
 
 app = typer.Typer(help="Roll a version out gradually.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 PRESETS_OWN = "the preset's"
+add_commands(app)
 
 
 @app.command("start")
 def start(
     model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")],
     preset: Annotated[PresetName, typer.Option(help="The plan to start from.")] = "standard",
+    file: PlanFile = None,
     steps: Annotated[
         str | None,
         typer.Option(help="Weights in percent, growing to 100.", show_default=PRESETS_OWN),
@@ -71,7 +78,7 @@ def start(
     by_hand = ByHand(
         weights, bake, min_requests, interval, label_maturity, keep_warm, label_tolerance
     )
-    plan = adapted(PRESETS[preset], by_hand)
+    plan = adapted(PRESETS[preset] if file is None else read_plan(file), by_hand)
     platform = Platform(load_settings())
     require_up(platform)
     may_override(platform.settings, override_gates)
@@ -102,23 +109,32 @@ def status(
 def _watch(platform: Platform, rollout: Rollout, timeout_s: float) -> Rollout:
     """A table that redraws itself on a terminal, a line a change in a log."""
     if not stderr.is_terminal:
-        return follow(
-            platform, rollout.rollout_id, lambda r: _line(platform, r), timeout_s
-        )  # fmt: skip
+        return follow(platform, rollout.rollout_id, _Lines(platform), timeout_s)
     with Live(console=stderr, refresh_per_second=4) as live:
         return follow(
             platform, rollout.rollout_id, lambda r: live.update(live_table(platform, r)), timeout_s
         )  # fmt: skip
 
 
-def _line(platform: Platform, rollout: Rollout) -> None:
-    counts = platform.predictions.counts(rollout.model, since_us=rollout.created_us)
-    seen = "; ".join(
-        f"version {c['version']}: {c['requests']} requests, {c['errors']} errors, "
-        f"{c['wrong']} of {c['labelled']} wrong"
-        for c in counts
-    )
-    note(f"  {rollout.weight_bp / 100:>3g} %  {rollout.reason}  [{seen or 'no requests yet'}]")
+class _Lines:
+    """A line whenever a rollout says something new; a countdown alone is nothing new."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._last = ""
+
+    def __call__(self, rollout: Rollout) -> None:
+        said = f"{rollout.weight_bp} {re.sub('[0-9]+', '', rollout.reason)}"
+        if said == self._last:
+            return
+        self._last = said
+        counts = self._platform.predictions.counts(rollout.model, since_us=rollout.created_us)
+        seen = "; ".join(
+            f"version {c['version']}: {c['requests']} requests, {c['errors']} errors, "
+            f"{c['wrong']} of {c['labelled']} wrong"
+            for c in counts
+        )
+        note(f"  {rollout.weight_bp / 100:>3g} %  {rollout.reason}  [{seen or 'no requests yet'}]")
 
 
 def live_table(platform: Platform, rollout: Rollout) -> Table:
@@ -145,40 +161,73 @@ def live_table(platform: Platform, rollout: Rollout) -> Table:
 @app.command("pause")
 def pause(model: Model, as_json: AsJson = False) -> None:
     """Keep the weight where it is; the canary stays guarded."""
-    _act(model, as_json, lambda platform, name: platform.rollouts.pause(name, actor()))
+    _act(model, "pause", as_json)
 
 
 @app.command("resume")
 def resume(model: Model, as_json: AsJson = False) -> None:
     """Go on at the same step."""
-    _act(model, as_json, lambda platform, name: platform.rollouts.resume(name, actor()))
+    _act(model, "resume", as_json)
 
 
 @app.command("promote")
 def promote(
     model: Model,
-    full: Annotated[bool, typer.Option("--full", help="To 100 % at once.")] = False,
+    skip_step: Annotated[bool, typer.Option("--skip-step", help="To the next step now.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="To 100 % at once: for operators.")] = False,
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Skip the rest of this step, or of all of them."""
-    _act(model, as_json, lambda platform, name: platform.rollouts.promote(name, actor(), full))
+    """Skip the rest of this step, which is what it does unless told otherwise, or of all of them.
+
+    Readiness is never skipped, and neither is the protection against a bad canary.
+    """
+    if full and skip_step:
+        fault = Fault("--full", "goes past every step, --skip-step past one")
+        raise InvalidInput(str(fault), (fault,), "Give one of them.")
+    _act(model, "promote_full" if full else "promote", as_json, reason, operator=full)
+
+
+@app.command("approve")
+def approve(model: Model, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Let a rollout that waits for it take its next step: for operators."""
+    _act(model, "approve", as_json, reason, operator=True)
+
+
+@app.command("reject")
+def reject(model: Model, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Refuse the next step of a rollout that waits: all traffic goes back. For operators."""
+    _act(model, "reject", as_json, reason, operator=True)
 
 
 @app.command("abort")
-def abort(
-    model: Model,
-    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "aborted by hand",
-    as_json: AsJson = False,
-) -> None:
+def abort(model: Model, reason: Reason = "", as_json: AsJson = False) -> None:
     """Give all traffic back to stable."""
-    _act(model, as_json, lambda platform, name: platform.rollouts.abort(name, actor(), reason))
+    _act(model, "abort", as_json, reason)
+
+
+@app.command("retry")
+def retry(model: Model, override_gates: Override = None, as_json: AsJson = False) -> None:
+    """Start an aborted rollout once more: the same plan, and each unit where it was."""
+    platform = Platform(load_settings())
+    may_override(platform.settings, override_gates)
+    _tell(platform.rollouts.retry(parse_ref(model).model, actor(), override_gates), as_json)
 
 
 @app.command("history")
-def history(model: Model, as_json: AsJson = False) -> None:
+def history(
+    model: Model,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Which version had all traffic then.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show promotions and every event of the newest rollouts: who, when, why."""
     platform = Platform(load_settings())
     name = parse_ref(model).model
+    if at is not None:
+        _tell_moment(platform, name, moment(at), as_json)
+        return
     rollouts = [s.rollout for s in platform.rollout_store.rollouts(name, limit=20)]
     events = [e for r in reversed(rollouts) for e in platform.rollout_store.events(r.rollout_id)]
     promotions = [asdict(p) for p in platform.rollout_store.promotions(name)]
@@ -192,8 +241,25 @@ def history(model: Model, as_json: AsJson = False) -> None:
     emit(document, as_json, lambda: stdout.print(shown))
 
 
-def _act(model: str, as_json: bool, act: Callable[[Platform, str], Rollout]) -> None:
-    _tell(act(Platform(load_settings()), parse_ref(model).model), as_json)
+def _tell_moment(platform: Platform, model: str, at_us: int, as_json: bool) -> None:
+    found = serving_at(platform.rollout_store.promotions(model), at_us)
+    if found is None:
+        raise NotFound(f"{model} had no version with all traffic then.")
+    document = asdict(found)
+    since = datetime.fromtimestamp(found.at_us / 1e6, UTC).isoformat(timespec="seconds")
+    line = (
+        f"{model}/{found.to_version} since {since}, {found.verb} by {found.actor}: {found.reason}"
+    )
+    emit(document, as_json, lambda: stdout.print(line, markup=False))
+
+
+def _act(
+    model: str, verb: Verb, as_json: bool, reason: str = "", operator: bool = False
+) -> None:  # fmt: skip
+    platform = Platform(load_settings())
+    if operator:
+        check_operator(platform.settings)
+    _tell(platform.rollouts.act(parse_ref(model).model, verb, actor(), reason), as_json)
 
 
 def _newest(platform: Platform, model: str) -> Rollout:

@@ -8,18 +8,29 @@ declared share of events (the floor, for metrics whose events are too rare to co
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from steelyard.domain.e_process import (
+    Array,
+    Counts,
     Interval,
+    ln_e_above_limit,
     ln_e_below_limit,
     ln_e_not_worse,
     ln_e_worse,
+    ln_mean,
 )
+from steelyard.domain.unit_spread import Spread, upper_ratio
 
 Judgement = Literal["successful", "failed", "inconclusive"]
-MetricName = Literal["errors", "labels"]
+MetricName = Literal["errors", "timeouts", "latency", "labels", "disagreement", "cost", "energy"]
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
+Kind = Literal["ratio", "limit", "window"]
 Action = Literal["rollback", "pause", "observe"]
+LIMITED: frozenset[MetricName] = frozenset({"disagreement"})
+WINDOWED: frozenset[MetricName] = frozenset({"cost", "energy"})
+FAIR = 0.5
+"""An interval in which two equal versions are compared is a fair coin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,8 @@ class Metric:
 
     ``tolerance``: event ratio up to which nothing is rolled back. ``margin``: ratio below which
     the canary is as good. ``floor``: share of events that is acceptable in itself, or None.
-    ``required``: 100 % needs the verdict "successful".
+    ``required``: 100 % needs the verdict "successful". ``slo_ms``: a slower answer is an event of
+    ``latency``. ``limit``: share of answers that may disagree, for ``disagreement``.
     """
 
     name: MetricName
@@ -37,13 +49,39 @@ class Metric:
     floor: float | None = None
     action: Action = "rollback"
     required: bool = False
+    slo_ms: int | None = None
+    limit: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """How it is tested: event rates of two arms, one rate against a limit, or means.
+
+        Cost and energy have no events; an interval in which the canary's mean is above
+        ``tolerance`` × stable's is one of a fair coin's two sides.
+        """
+        if self.name in LIMITED:
+            return "limit"
+        return "window" if self.name in WINDOWED else "ratio"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen of one metric: its intervals, and how the two arms spread over units.
+
+    For cost and energy the events of an interval are its sum (µs of device time, mJ).
+    ``spread`` is (canary's, stable's), None when requests name no unit.
+    """
+
+    rows: Sequence[Interval] = ()
+    spread: tuple[Spread, Spread] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement of one metric and the evidence behind it.
 
-    ``ln_e_worse`` and ``ln_e_good`` are compared with ``ln_worse_at`` and ``ln_good_at``.
+    ``ln_e_worse`` and ``ln_e_good`` are compared with ``ln_worse_at`` and ``ln_good_at``;
+    ``upper_ratio`` with the metric's margin, where units are known.
     """
 
     metric: MetricName
@@ -56,6 +94,7 @@ class Verdict:
     ln_good_at: float
     canary: tuple[int, int]
     stable: tuple[int, int]
+    upper_ratio: float | None = None
 
     @property
     def summary(self) -> str:
@@ -67,7 +106,7 @@ class Verdict:
 
 
 def judge(
-    metric: Metric, rows: Sequence[Interval], rollback_metrics: int,
+    metric: Metric, observed: Observed, rollback_metrics: int,
     alpha_rollback: float = 0.05, alpha_promote: float = 0.05,
 ) -> Verdict:  # fmt: skip
     """Judge one metric on all intervals of the rollout so far.
@@ -77,26 +116,66 @@ def judge(
     """
     worse_at = math.log(max(1, rollback_metrics) / alpha_rollback)
     good_at = math.log(1 / alpha_promote)
-    n_c, x_c = sum(r.n_canary for r in rows), sum(r.x_canary for r in rows)
-    n_b, x_b = sum(r.n_stable for r in rows), sum(r.x_stable for r in rows)
-    worse = ln_e_worse(rows, metric.tolerance)
-    good = _ln_e_good(metric, rows, n_c, x_c)
+    counts = Counts.of(observed.rows)
+    canary = int(counts.n_canary.sum()), int(counts.x_canary.sum())
+    stable = int(counts.n_stable.sum()), int(counts.x_stable.sum())
+    worse, good = float(ln_e_bad(metric, counts)), float(ln_e_good(metric, counts))
+    upper = None if observed.spread is None else upper_ratio(*observed.spread)
     judgement: Judgement = "inconclusive"
     if worse >= worse_at:
         judgement = "failed"
-    elif n_c and good >= good_at:
+    elif canary[0] and good >= good_at and _units_agree(metric, upper, canary, good_at):
         judgement = "successful"
     return Verdict(metric.name, judgement, metric.action, metric.required, worse, worse_at, good,
-                   good_at, (n_c, x_c), (n_b, x_b))  # fmt: skip
+                   good_at, canary, stable, upper)  # fmt: skip
 
 
-def _ln_e_good(metric: Metric, rows: Sequence[Interval], n: int, x: int) -> float:
-    by_ratio = ln_e_not_worse(rows, metric.margin)
+def ln_e_bad(metric: Metric, counts: Counts) -> Array:
+    """Ln of the evidence that the canary is worse than it may be."""
+    if metric.kind == "ratio":
+        return ln_e_worse(counts, metric.tolerance)
+    n, x, limit = _trials(metric, counts)
+    return ln_e_above_limit(n, x, limit)
+
+
+def ln_e_good(metric: Metric, counts: Counts) -> Array:
+    """Ln of the evidence that the canary is good enough for all traffic."""
+    if metric.kind != "ratio":
+        n, x, limit = _trials(metric, counts)
+        return ln_e_below_limit(n, x, limit)
+    by_ratio = ln_e_not_worse(counts, metric.margin)
     if metric.floor is None:
         return by_ratio
-    by_floor = ln_e_below_limit(n, x, metric.floor)
-    top = max(by_ratio, by_floor)
-    return top + math.log((math.exp(by_ratio - top) + math.exp(by_floor - top)) / 2)
+    return ln_mean(by_ratio, _ln_e_floor(metric.floor, counts))
+
+
+def _ln_e_floor(floor: float, counts: Counts) -> Array:
+    return ln_e_below_limit(float(counts.n_canary.sum()), counts.x_canary.sum(-1), floor)
+
+
+def _trials(metric: Metric, counts: Counts) -> tuple[float, Array, float]:
+    """Trials, those that went against the canary, and what share of them may."""
+    if metric.kind == "limit":
+        limit = FAIR if metric.limit is None else metric.limit
+        return float(counts.n_canary.sum()), counts.x_canary.sum(-1), limit
+    both = (counts.n_canary > 0) & (counts.n_stable > 0)
+    # Means are compared crosswise: nothing is divided by 0.
+    dearer = counts.x_canary * counts.n_stable > (
+        metric.tolerance * counts.x_stable * counts.n_canary
+    )
+    return float(both.sum()), (dearer & both).sum(-1), FAIR
+
+
+def _units_agree(
+    metric: Metric, upper: float | None, canary: tuple[int, int], good_at: float
+) -> bool:
+    """Whether units do not speak against what their newly hit ones say, or the floor suffices."""
+    if metric.kind != "ratio" or upper is None or upper < metric.margin:
+        return True
+    if metric.floor is None:
+        return False
+    # Half of the evidence is the floor's, so alone it must be twice as strong.
+    return float(ln_e_below_limit(*canary, metric.floor)) >= good_at + math.log(2)
 
 
 def requests_needed(verdict: Verdict, floor: float | None) -> int | None:
@@ -112,11 +191,13 @@ def requests_needed(verdict: Verdict, floor: float | None) -> int | None:
 
 
 def judge_all(
-    metrics: Sequence[Metric], rows: Mapping[MetricName, Sequence[Interval]],
+    metrics: Sequence[Metric], observed: Mapping[MetricName, Observed],
     alpha_rollback: float = 0.05, alpha_promote: float = 0.05,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Judge every metric of a plan."""
     rollback = sum(m.action == "rollback" for m in metrics)
+    nothing = Observed()
     return tuple(
-        judge(m, rows.get(m.name, ()), rollback, alpha_rollback, alpha_promote) for m in metrics
+        judge(m, observed.get(m.name, nothing), rollback, alpha_rollback, alpha_promote)
+        for m in metrics
     )

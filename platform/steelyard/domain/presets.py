@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from steelyard.domain.rollout import Plan, Step, default_metrics
+from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 from steelyard.domain.traffic import BUCKETS
 
 PresetName = Literal["quick", "standard", "careful"]
@@ -80,14 +80,9 @@ def adapted(plan: Plan, by_hand: ByHand) -> Plan:
 def _step(plan: Plan, weight_bp: int, by_hand: ByHand) -> Step:
     """One step: baked as long as the plan's own at this weight, else at the next smaller one."""
     if weight_bp >= BUCKETS:
-        return Step(weight_bp)
+        return replace(plan.steps[-1], weight_bp=weight_bp)
     below = [step for step in plan.steps[:-1] if step.weight_bp <= weight_bp]
     like = (below or plan.steps)[-1 if below else 0]
     bake_s = like.bake_s if by_hand.bake_s is None else by_hand.bake_s
     requests = like.min_requests if by_hand.min_requests is None else by_hand.min_requests
-    return Step(weight_bp, bake_s, requests)
-
-
-def shortest_s(plan: Plan) -> float:
-    """Seconds that all steps bake together: no rollout of the plan ends sooner."""
-    return sum(step.bake_s for step in plan.steps)
+    return Step(weight_bp, bake_s, requests, like.approval and like.weight_bp == weight_bp)

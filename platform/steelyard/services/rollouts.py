@@ -6,39 +6,30 @@ was seen to use is confirmed afterwards. A crash between any two of these repeat
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steelyard.domain.analysis import Verdict, judge_all
+from steelyard.domain.advance import advance
+from steelyard.domain.analysis import Verdict
+from steelyard.domain.decision import told
 from steelyard.domain.errors import Conflict, NotFound
-from steelyard.domain.promotion import Change, Promotion
-from steelyard.domain.rollout import (
-    SECOND_US,
-    Evidence,
-    Kind,
-    Plan,
-    Rollout,
-    Step,
-    abort,
-    advance,
-    check_plan,
-    default_metrics,
-    pause,
-    promote,
-    resume,
-)
+from steelyard.domain.promotion import CHAMPION, Change, Promotion, stable_version
+from steelyard.domain.rollout import Evidence, Kind, Rollout
+from steelyard.domain.rollout_plan import Plan, Step, check_plan
+from steelyard.domain.rollout_verbs import Verb, act
 from steelyard.domain.traffic import BUCKETS, Route
 from steelyard.ports.applications import ApplicationState
+from steelyard.services.rollout_evidence import Evidences
 
 if TYPE_CHECKING:
-    from steelyard.adapters.sql.predictions import PredictionStore
-    from steelyard.adapters.sql.rollouts import RolloutStore
+    from steelyard.adapters.sql.arms import ArmStore
+    from steelyard.adapters.sql.rollouts import RolloutStore, Stored
     from steelyard.ports.clock import Clock
     from steelyard.ports.registry import Registry
     from steelyard.services.gates import Gates
 
-CHAMPION = "champion"
+ATTEMPTS = 5
 OVERRIDE = "override"
 """The verb of a rollout that began although its gates were not passed; its reason says why."""
 AT_ONCE = Plan(steps=(Step(BUCKETS),), metrics=(), keep_warm_s=300.0)
@@ -58,19 +49,18 @@ class Rollouts:
     """The use cases of progressive delivery."""
 
     def __init__(
-        self, store: "RolloutStore", predictions: "PredictionStore", registry: "Registry",
-        gates: "Gates", clock: "Clock",
+        self, store: "RolloutStore", arms: "ArmStore", registry: "Registry", gates: "Gates",
+        clock: "Clock",
     ) -> None:  # fmt: skip
         self.store = store
-        self.predictions = predictions
+        self._evidences = Evidences(store, arms)
         self._registry = registry
         self._gates = gates
         self._clock = clock
 
     def stable(self, model: str) -> int | None:
         """The version that last earned all traffic."""
-        history = [p for p in self.store.promotions(model) if p.alias == CHAMPION]
-        return history[-1].to_version if history else None
+        return stable_version(self.store.promotions(model))
 
     def deploy(
         self, model: str, version: int, actor: str, override: str | None = None
@@ -85,6 +75,7 @@ class Rollouts:
             Conflict: the model serves already, or is being deployed.
         """
         self._registry.version(model, version)
+        self.complete_promotions()
         current = self.stable(model)
         if current is not None:
             raise Conflict(
@@ -108,6 +99,7 @@ class Rollouts:
         """
         check_plan(plan)
         self._registry.version(model, version)
+        self.complete_promotions()
         current = self.stable(model)
         if current is None:
             raise Conflict(
@@ -124,9 +116,10 @@ class Rollouts:
         Raises:
             Conflict: there is no earlier version that earned all traffic.
         """
+        self.complete_promotions()
         open_rollout = self.store.open_rollout(model)
         if open_rollout is not None and open_rollout.rollout.kind == "canary":
-            return self.change(model, "abort", actor, lambda r, now: abort(r, reason, now))
+            return self.act(model, "abort", actor, reason)
         history = [p for p in self.store.promotions(model) if p.alias == CHAMPION]
         current = history[-1].to_version if history else None
         earlier = [p.to_version for p in history if p.to_version != current]
@@ -144,56 +137,77 @@ class Rollouts:
         return replace(change, verb=OVERRIDE, evidence=overridden) if overridden else change
 
     def _start(
-        self, kind: Kind, model: str, stable: int | None, version: int, plan: Plan, change: Change
-    ) -> Rollout:
+        self, kind: Kind, model: str, stable: int | None, version: int, plan: Plan, change: Change,
+        lineage: str | None = None,
+    ) -> Rollout:  # fmt: skip
         rollout_id = uuid.uuid4().hex[:12]
         rollout = Rollout(
-            rollout_id, model, kind, stable, version, plan, lineage=rollout_id,
+            rollout_id, model, kind, stable, version, plan, lineage=lineage or rollout_id,
             created_us=self._clock.now_us(), created_by=change.actor,
             reason=change.evidence or "waiting for the controller",
         )  # fmt: skip
         return self.store.create(rollout, change).rollout
 
-    def change(
-        self, model: str, verb: str, actor: str, rule: Callable[[Rollout, int], Rollout]
-    ) -> Rollout:
-        """Apply a person's verb to the open rollout, whatever the controller does meanwhile.
+    def act(
+        self, model: str, verb: Verb, actor: str, reason: str = "", approver: bool = False
+    ) -> Rollout:  # fmt: skip
+        """Apply a person's verb to the newest rollout, whatever the controller does meanwhile.
+
+        ``approver``: this person may approve steps, so promoting one that waits approves it.
 
         Raises:
-            NotFound: no rollout is open.
+            NotFound: the model was never deployed.
             Conflict: the verb does not fit the rollout's condition.
         """
-        for attempt in range(5):
-            stored = self.store.open_rollout(model)
-            if stored is None:
-                raise NotFound(
-                    f"No rollout of {model} is open.", f"See: steelyard rollout history {model}."
-                )
+        for attempt in range(ATTEMPTS):
+            stored = self._newest(model)
             now = self._clock.now_us()
-            after = rule(stored.rollout, now)
+            waits = stored.rollout.condition == "awaiting_approval"
+            done: Verb = "approve" if approver and waits and verb == "promote" else verb
+            after = act(done, stored.rollout, now, reason)
+            if after == stored.rollout:
+                return after
             route = _route(stored.rollout, after)
             try:
-                return self.store.save(stored, after, Change(actor, verb), now, route).rollout
+                saved = self.store.save(stored, after, Change(actor, verb), now, route).rollout
             except Conflict:
-                if attempt == 4:
+                if attempt == ATTEMPTS - 1:
                     raise
+                continue
+            if saved.condition == "healthy":
+                self._record_promotion(saved, now)
+            return saved
         raise AssertionError("unreachable")
 
-    def pause(self, model: str, actor: str) -> Rollout:
-        """Keep the weight where it is."""
-        return self.change(model, "pause", actor, lambda rollout, _: pause(rollout))
+    def retry(self, model: str, actor: str, override: str | None = None) -> Rollout:
+        """Start a rollout that was aborted once more: same plan, and each unit where it was.
 
-    def resume(self, model: str, actor: str) -> Rollout:
-        """Go on from the same step."""
-        return self.change(model, "resume", actor, lambda rollout, _: resume(rollout))
+        Raises:
+            Conflict: the newest rollout of the model was not aborted.
+        """
+        last = self._newest(model).rollout
+        if last.kind != "canary" or last.condition not in ("degraded", "failed"):
+            raise Conflict(
+                f"Rollout {last.rollout_id} is {last.condition}, so there is nothing to try again.",
+                f"See: steelyard rollout status {model}.",
+            )
+        if self.stable(model) != last.stable:
+            raise Conflict(
+                f"{model} has changed since: stable is version {self.stable(model)} now.",
+                f"Start anew: steelyard rollout start {model}/{last.candidate}.",
+            )
+        change = self._admit(model, last.candidate, Change(actor, "retry"), override)
+        return self._start(
+            "canary", model, last.stable, last.candidate, last.plan, change, last.lineage
+        )
 
-    def promote(self, model: str, actor: str, full: bool) -> Rollout:
-        """Skip the rest of this step, or of all of them."""
-        return self.change(model, "promote", actor, lambda rollout, _: promote(rollout, full))
-
-    def abort(self, model: str, actor: str, reason: str) -> Rollout:
-        """Give all traffic back to stable."""
-        return self.change(model, "abort", actor, lambda rollout, now: abort(rollout, reason, now))
+    def _newest(self, model: str) -> "Stored":
+        found = self.store.rollouts(model, limit=1)
+        if not found:
+            raise NotFound(
+                f"{model} was never deployed or rolled out.", f"First: steelyard deploy {model}/1."
+            )
+        return found[0]
 
     def reconcile(
         self, model: str, states: Mapping[tuple[str, int], ApplicationState],
@@ -208,14 +222,11 @@ class Rollouts:
             return None
         now = self._clock.now_us()
         rollout = stored.rollout
-        if rollout.kind == "canary" and rollout.step >= 0:
-            self._observe(rollout, now, settle_us)
-        evidence = self._evidence(rollout, states)
+        evidence = self._evidence(rollout, states, settle_us)
         after = advance(rollout, evidence, now)
         if after != rollout:
-            text = "; ".join(v.summary for v in evidence.verdicts)
             route = _route(rollout, after)
-            change = Change("controller", "advance", text)
+            change = Change("controller", "advance", told(rollout, evidence))
             stored = self.store.save(stored, after, change, now, route, token)
         if stored.rollout.condition == "healthy":
             self._record_promotion(stored.rollout, now)
@@ -252,36 +263,13 @@ class Rollouts:
                       version.sha256)
         )  # fmt: skip
 
-    def _observe(self, rollout: Rollout, now_us: int, settle_us: int) -> None:
-        length = int(rollout.plan.interval_s * SECOND_US)
-        for metric in rollout.plan.metrics:
-            labels = metric.name == "labels"
-            wait = settle_us + (int(rollout.plan.label_maturity_s * SECOND_US) if labels else 0)
-            newest = self.store.observed_until(rollout.rollout_id, metric.name)
-            start = rollout.created_us if newest is None else newest + length
-            end = rollout.created_us + (now_us - wait - rollout.created_us) // length * length
-            if end <= start:
-                continue
-            count = self.predictions.label_intervals if labels else self.predictions.error_intervals
-            rows = count(rollout.model, rollout.lineage, rollout.created_us, length, start, end)
-            self.store.observe(rollout.rollout_id, metric.name, rows, now_us)
-
     def _evidence(
-        self, rollout: Rollout, states: Mapping[tuple[str, int], ApplicationState]
+        self, rollout: Rollout, states: Mapping[tuple[str, int], ApplicationState], settle_us: int
     ) -> Evidence:
         state = states.get((rollout.model, rollout.candidate), ApplicationState("starting"))
-        verdicts: tuple[Verdict, ...] = ()
-        requests = 0
-        if rollout.kind == "canary" and rollout.step >= 0:
-            plan = rollout.plan
-            verdicts = judge_all(
-                plan.metrics, self.store.observations(rollout.rollout_id),
-                plan.alpha_rollback, plan.alpha_promote,
-            )  # fmt: skip
-            requests = self.predictions.canary_requests(
-                rollout.model, rollout.lineage, rollout.generation
-            )
-        return Evidence(state.phase, state.reason, verdicts, requests)
+        if rollout.kind != "canary" or rollout.step < 0:
+            return Evidence(state.phase, state.reason)
+        return self._evidences.of(rollout, state, self._clock.now_us(), settle_us)
 
 
 def _route(before: Rollout, after: Rollout) -> Route | None:
@@ -296,16 +284,3 @@ def _route(before: Rollout, after: Rollout) -> Route | None:
     if after.stable is None:
         return Route(after.model, after.candidate, 0, lineage=after.lineage)
     return Route(after.model, after.stable, 0, after.candidate, after.weight_bp, after.lineage)
-
-
-def plan_of(
-    weights: list[float], bake_s: float, min_requests: int, interval_s: float,
-    label_maturity_s: float, keep_warm_s: float, label_tolerance: float = 1.0,
-) -> Plan:  # fmt: skip
-    """A plan with the same bake for every step but the last; weights in percent."""
-    steps = tuple(
-        Step(round(weight * 100), bake_s, min_requests) if weight < 100 else Step(BUCKETS)
-        for weight in weights
-    )
-    metrics = default_metrics(label_tolerance)
-    return Plan(steps, metrics, interval_s, label_maturity_s, keep_warm_s)

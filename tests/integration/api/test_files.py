@@ -121,6 +121,6 @@ def test_a_cell_of_a_stranger_does_not_run_in_a_spreadsheet(
     client: TestClient, seeded: Platform
 ) -> None:
     """A reason that begins like a formula is kept as text."""
-    seeded.rollouts.abort("digits", "ada", "=HYPERLINK(1)")
+    seeded.rollouts.act("digits", "abort", "ada", "=HYPERLINK(1)")
     rows = _csv(client, "/models/digits/rollout.csv")
     assert rows[-1]["reason"] == "'=HYPERLINK(1)"

@@ -18,7 +18,7 @@ from steelyard_serving.traffic_router import EdgeRouter
 
 from .conftest import Client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 INFER = "/v2/models/scale/infer"
 ROWS = b'{"inputs":[{"name":"x","shape":[2,4],"datatype":"FP32","data":[1,2,3,4,5,6,7,8]}]}'
 Tell = Callable[[bool, dict[str, ApiKey]], None]

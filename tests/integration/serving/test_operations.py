@@ -13,7 +13,7 @@ from steelyard.ports.applications import Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.snapshot_file import SnapshotFile
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 Wait = Callable[[Callable[[], bool], float], None]
 KEY = ("grow", 1)

@@ -1,6 +1,6 @@
 """What holds whatever was measured, in whatever order it arrived (invariants I1-I8, I11).
 
-``STEELYARD_EXAMPLES`` sets how many histories each property tries on each database.
+``LEDGER_EXAMPLES`` sets how many histories each property tries on each database.
 """
 
 import os
@@ -30,7 +30,7 @@ SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 JANUARY = 31 * 24 * HOUR
 UNITS = ("device_us", "nUSD", "mJ", "ugCO2e_loc")
-EXAMPLES = int(os.environ.get("STEELYARD_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "8"))
 property_test = settings(
     max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

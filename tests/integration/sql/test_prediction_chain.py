@@ -17,6 +17,7 @@ from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import migrate, reading, upgrade
 from steelyard.adapters.sql.erasures import ErasureStore
 from steelyard.adapters.sql.facts import FactStore, Ingested
+from steelyard.adapters.sql.labels import LabelStore
 from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS
@@ -294,7 +295,7 @@ def test_only_whole_segments_past_their_time_go(
     _write(right, [replace(_record("e", 1), model="other")])
     collect()
     store = PredictionStore(engine)
-    assert store.add_labels({"a": [1, 0], "c": [1, 1], "e": [7]}, "seed", NOW) == (3, 0)
+    assert LabelStore(engine).add([("a", [1, 0]), ("c", [1, 1]), ("e", [7])], "seed", NOW) == (3, 0)
     assert _retention(engine, {"digits": 0}).due() == []
     retention = _retention(engine, {"digits": 30})
     told = [Erased("digits", 30, 1, 2, NOW - 31 * DAY, NOW - 30 * DAY)]
@@ -314,7 +315,7 @@ def test_only_whole_segments_past_their_time_go(
 
 def test_erasing_is_refused_without_a_mark(stored: PredictionStore, engine: Engine) -> None:
     """Nobody deletes predictions, their labels or what was set aside, unless it is on record."""
-    stored.add_labels({"l-0": [1]}, "seed", NOW)
+    LabelStore(engine).add([("l-0", [1])], "seed", NOW)
     for table in ("prediction", "label", "prediction_aside", "prediction_erasure"):
         with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
             connection.execute(text(f"delete from {table}"))

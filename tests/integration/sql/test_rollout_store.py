@@ -4,15 +4,22 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
+from steelyard.adapters.sql.arms import ArmStore
 from steelyard.adapters.sql.facts import FactStore
+from steelyard.adapters.sql.labels import LabelStore
 from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.rollouts import RolloutStore
+from steelyard.domain.analysis import Metric, MetricName
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.e_process import Interval
 from steelyard.domain.errors import Conflict
+from steelyard.domain.facts import Fact
+from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.domain.promotion import Change, Promotion
-from steelyard.domain.rollout import Plan, Rollout, Step, default_metrics
+from steelyard.domain.rollout import Recent, Rollout, Stretch
+from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 from steelyard.domain.traffic import Route
+from steelyard.domain.unit_spread import Spread
 
 pytestmark = pytest.mark.integration
 
@@ -158,8 +165,10 @@ def _predictions(count: int) -> list[PredictionRecord]:
         PredictionRecord(
             f"p-{n}", "m", 2, "d" * 64, "serve/m/2/0", dice.choice(arms),
             dice.choice(["r1", "r1", "old"]), dice.choice([1, 2]), n % 10_000,
-            dice.randrange(1_000, 7_000), 5, 1, dice.choice([200, 200, 400, 500, 503, 504]),
-            classes=(dice.randrange(2),),
+            1_000 + 10 * n + dice.randrange(10), dice.randrange(9_000), 1,
+            dice.choice([200, 200, 400, 500, 503, 504]),
+            classes=(dice.randrange(2),), latency_us=dice.choice([None, 5_000, 90_000]),
+            unit_sha256=dice.choice([None, *"abcdefgh"]), cached=dice.choice([0, 0, 1]),
         )
         for n in range(count)
     ]  # fmt: skip
@@ -167,40 +176,169 @@ def _predictions(count: int) -> list[PredictionRecord]:
 
 def test_a_label_is_kept_as_first_given(engine: Engine) -> None:
     """Sending labels again is harmless, also with another class."""
-    predictions = PredictionStore(engine)
+    labels = LabelStore(engine)
     FactStore(engine).ingest(_predictions(3), 1)
-    assert predictions.add_labels({"p-0": [1], "p-1": [0]}, "ada", 5) == (2, 0)
-    assert predictions.add_labels({"p-0": [0], "p-2": [0]}, "ada", 6) == (1, 1)
-    found = predictions.prediction("p-0")
+    assert labels.add([("p-0", [1]), ("p-1", [0])], "ada", 5) == (2, 0)
+    assert labels.add([("p-0", [0]), ("p-2", [0])], "ada", 6) == (1, 1)
+    found = PredictionStore(engine).prediction("p-0")
     assert found is not None and found["label_classes"] == "[1]"
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_intervals_count_what_was_answered(engine: Engine, labelled: bool) -> None:
-    """SQL groups as a plain count does: whole intervals, both arms, this rollout only.
+ORIGIN, LENGTH = 1_100, 700
+SLOW = Metric("latency", slo_ms=50)
 
-    A key's limits that cannot be kept and a client's time that is over are no version's errors.
-    """
+
+def _stretch(start: int = ORIGIN, end: int = ORIGIN + 5 * LENGTH) -> Stretch:
+    return Stretch("m", 2, 1, "r1", ORIGIN, LENGTH, start, end)
+
+
+def _seen(engine: Engine) -> tuple[ArmStore, list[PredictionRecord], set[str]]:
+    """Predictions in the ledger, 250 of them with the label 0, which is right for class 0."""
     records = _predictions(400)
-    predictions = PredictionStore(engine)
     FactStore(engine).ingest(records, 1)
-    truth = {r.prediction_id: [0] for r in records[:250]}
-    predictions.add_labels(truth, "ada", 5)
-    count = predictions.label_intervals if labelled else predictions.error_intervals
-    found = count("m", "r1", 1_000, 700, 1_700, 6_600)
-    expected: dict[tuple[int, int], list[int]] = {}
-    for r in records:
-        unlabelled = labelled and r.prediction_id not in truth
-        outside = r.lineage != "r1" or r.arm == "pinned" or not 1_700 <= r.received_us < 6_600
-        if unlabelled or outside:
+    labelled = {r.prediction_id for r in records[:250]}
+    LabelStore(engine).add([(one, [0]) for one in labelled], "ada", 5)
+    return ArmStore(engine), records, labelled
+
+
+def _counting(record: PredictionRecord) -> bool:
+    """Whether an answer says something of the rollout."""
+    ours = record.lineage == "r1" and record.arm != "pinned" and not record.cached
+    return ours and ORIGIN <= record.received_us < ORIGIN + 5 * LENGTH
+
+
+def _events(
+    metric: MetricName, records: list[PredictionRecord], labelled: set[str]
+) -> list[tuple[PredictionRecord, bool]]:
+    """Every answer that counts for a metric, in order, and whether it is an event."""
+    ours = [r for r in records if _counting(r)]
+    if metric == "errors":
+        return [(r, r.status == 500) for r in ours]
+    if metric == "latency":
+        return [(r, r.latency_us > 50_000) for r in ours if r.latency_us is not None]
+    return [(r, r.classes != (0,)) for r in ours if r.prediction_id in labelled]
+
+
+@pytest.mark.parametrize("metric", [Metric("errors"), SLOW, Metric("labels")], ids=lambda m: m.name)
+def test_intervals_count_a_unit_until_its_first_event(engine: Engine, metric: Metric) -> None:
+    """SQL groups as a plain count does: both arms, this rollout only, nothing from the cache."""
+    arms, records, labelled = _seen(engine)
+    happened: dict[str, int] = {}
+    units: dict[tuple[int, int, str], tuple[set[str], set[str]]] = {}
+    for record, event in _events(metric.name, records, labelled):
+        unit = record.unit_sha256 or record.prediction_id
+        start = ORIGIN + (record.received_us - ORIGIN) // LENGTH * LENGTH
+        if happened.get(unit, start) < start:
             continue
-        event = r.classes != (0,) if labelled else r.status == 500
-        start = 1_000 + (r.received_us - 1_000) // 700 * 700
+        active, hit = units.setdefault((record.generation, start, record.arm), (set(), set()))
+        active.add(unit)
+        if event and unit not in happened:
+            happened[unit] = start
+            hit.add(unit)
+    expected = {
+        key[:2]: Interval(*(
+            len(side) for arm in ("canary", "stable")
+            for side in units.get((*key[:2], arm), (set(), set()))
+        ))
+        for key in units
+    }  # fmt: skip
+    assert arms.intervals(metric, _stretch()) == expected
+    later = {key: row for key, row in expected.items() if key[1] >= ORIGIN + 2 * LENGTH}
+    assert arms.intervals(metric, _stretch(ORIGIN + 2 * LENGTH)) == later
+
+
+def test_what_devices_worked_is_summed(engine: Engine) -> None:
+    """Requests and microseconds of device time of both arms, one row an interval and table."""
+    arms, records, _ = _seen(engine)
+    expected: dict[tuple[int, int], list[int]] = {}
+    for r in filter(_counting, records):
+        start = ORIGIN + (r.received_us - ORIGIN) // LENGTH * LENGTH
         cell = expected.setdefault((r.generation, start), [0, 0, 0, 0])
         side = 0 if r.arm == "canary" else 2
         cell[side] += 1
-        cell[side + 1] += event
+        cell[side + 1] += r.busy_ns // 1_000
+    found = arms.intervals(Metric("cost"), _stretch())
     assert found == {key: Interval(*cell) for key, cell in expected.items()}
-    assert predictions.canary_requests("m", "r1", 2) == sum(
-        r.lineage == "r1" and r.arm == "canary" and r.generation == 2 for r in records
-    )
+
+
+@pytest.mark.parametrize("metric", [Metric("errors"), Metric("labels")], ids=lambda m: m.name)
+def test_the_spread_over_units_is_that_of_plain_sums(engine: Engine, metric: Metric) -> None:
+    """Requests and events of each unit and arm, and the sums of their products."""
+    arms, records, labelled = _seen(engine)
+    counts: dict[tuple[str, str], list[int]] = {}
+    for record, event in _events(metric.name, records, labelled):
+        key = (record.arm, record.unit_sha256 or record.prediction_id)
+        count = counts.setdefault(key, [0, 0])
+        count[0] += 1
+        count[1] += event
+    expected = tuple(
+        Spread(*map(sum, zip(*(
+            (n, x, x * x, x * n, n * n) for (arm, _), (n, x) in counts.items() if arm == side
+        ), strict=True)))
+        for side in ("canary", "stable")
+    )  # fmt: skip
+    assert arms.spread(metric, _stretch()) == expected
+
+
+def test_the_guard_sees_the_newest_answers_and_the_last_interval(engine: Engine) -> None:
+    """The row of failures ends at the newest good one; requests are counted, not units."""
+    arms = ArmStore(engine)
+    answers: list[tuple[ArmName, list[int], int]] = [
+        ("canary", [200, 500, 200, 500, 500, 500], 0), ("stable", [200, 500], 100)
+    ]  # fmt: skip
+    FactStore(engine).ingest(
+        [
+            PredictionRecord(
+                f"p-{n}", "m", 2, "d" * 64, "r", arm, "r1", 1, n, ORIGIN + n, 5, 1, status,
+                unit_sha256="ann" if n < 5 else None,
+            )
+            for arm, statuses, first in answers
+            for n, status in enumerate(statuses, first)
+        ],
+        1,
+    )  # fmt: skip
+    found = arms.recent(_stretch(ORIGIN + 2, ORIGIN + LENGTH))
+    assert found == Recent(3, 2, canary=(4, 3), stable=(2, 1))
+    assert arms.canary_requests("m", "r1", 0) == arms.canary_requests("m", "r1", 0, 1) == 6
+    assert arms.canary_requests("m", "r1", 0, 2) == arms.canary_requests("m", "old", 0) == 0
+
+
+def test_what_the_shadow_answered_is_compared_with_the_live_answer(engine: Engine) -> None:
+    """Pairs in which both answered, by the time and weight table of the live one."""
+    pairs = [(200, 200, 0), (200, 200, 1), (200, 200, 1), (500, 200, 1), (200, 500, 1)]
+    arms: dict[str, ArmName] = {"live": "stable", "shadow": "shadow"}
+    records = [
+        PredictionRecord(
+            f"{name}-{n}", "m", version, "d" * 64, "r", arms[name], "r1", 3, n, at, 5, 1, status,
+            classes=classes, shadows=f"live-{n}" if name == "shadow" else None,
+        )
+        for n, (live, shadow, other) in enumerate(pairs)
+        for name, version, at, status, classes in (
+            ("live", 1, ORIGIN + n, live, (0,)),
+            ("shadow", 2, ORIGIN + 2 * LENGTH, shadow, (other,)),
+        )
+    ]  # fmt: skip
+    FactStore(engine).ingest(records, 1)
+    found = ArmStore(engine).intervals(Metric("disagreement", limit=0.1), _stretch())
+    assert found == {(3, ORIGIN): Interval(3, 2, 0, 0)}
+
+
+def test_the_energy_of_both_versions_is_compared(engine: Engine) -> None:
+    """Requests and millijoules of the replicas' windows; where none was measured none counts."""
+    facts: list[Fact] = []
+    for version, energy in ((1, 40), (2, 90), (3, 7)):
+        name = f"serve/m/{version}/0"
+        facts.append(Resource(name, "replica", "generic-vcpu", 1, 1, "vcpu-hour", ORIGIN, "DEU"))
+        for n in range(3):
+            start = ORIGIN + n * LENGTH // 2
+            facts += [
+                SupplyWindow(name, "boot", 2 * n, name, start, start + LENGTH // 2, LENGTH // 2,
+                             energy_mj=energy + n if n else None,
+                             energy_method="counter_cpu" if n else "unknown"),
+                UsageWindow(name, "boot", 2 * n + 1, name, start, start + LENGTH // 2, "m", version,
+                            "inference", "serve", requests=10 * version),
+            ]  # fmt: skip
+    FactStore(engine).ingest(facts, 1)
+    assert ArmStore(engine).intervals(Metric("energy"), _stretch()) == {
+        (0, ORIGIN): Interval(20, 91, 10, 41), (0, ORIGIN + LENGTH): Interval(20, 92, 10, 42)
+    }  # fmt: skip

@@ -1,9 +1,11 @@
 import json
+from hashlib import sha256
 
 import pytest
 
-from steelyard.api.labels import MOST_LABELS, read_labels
+from steelyard.api.labels import read_labels
 from steelyard.domain.errors import InvalidInput
+from steelyard.domain.labels import MOST_LABELS
 
 
 def _body(labels: object, source: object = "test") -> bytes:
@@ -48,8 +50,19 @@ def test_a_malformed_body_is_refused_with_its_faults(body: bytes) -> None:
 
 def test_a_prediction_with_two_labels_in_one_body_is_refused() -> None:
     """Which of the two would count depended on their order; the same one twice is harmless."""
-    with pytest.raises(InvalidInput, match="'a' has two different labels"):
-        read_labels(
-            _body([{"prediction_id": "a", "classes": [1]}, {"prediction_id": "a", "classes": [2]}])
-        )
-    read_labels(_body([{"prediction_id": "a", "classes": [1]}] * 2))
+    two = [{"prediction_id": "a", "classes": [1]}, {"prediction_id": "a", "classes": [2]}]
+    with pytest.raises(InvalidInput) as caught:
+        _ = read_labels(_body(two)).found
+    assert [str(fault) for fault in caught.value.faults] == [
+        "row 2: contradicts an earlier row of a"
+    ]
+    assert len(read_labels(_body([two[0]] * 2)).found) == 1
+
+
+def test_a_label_is_of_a_prediction_or_of_a_unit() -> None:
+    """Of neither or of both is nobody's."""
+    for wrong in ({"classes": [1]}, {"prediction_id": "a", "unit": "ada", "classes": [1]}):
+        with pytest.raises(InvalidInput):
+            _ = read_labels(_body([wrong])).found
+    (label,) = read_labels(_body([{"unit": "ada", "classes": [1]}])).found
+    assert label.unit_sha256 == sha256(b"ada").hexdigest()

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from steelyard.api.rollout_views import arms, steps
-from steelyard.domain.rollout import Condition, Plan, Rollout, Step, default_metrics
+from steelyard.domain.rollout import Condition, Rollout
+from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 
 PLAN = Plan((Step(500, 60, 50), Step(5_000, 60), Step(10_000)), default_metrics())
 ROLLOUT = Rollout("r", "digits", "canary", 1, 2, PLAN, "r", 0, "ada", "progressing", 1, 5_000)

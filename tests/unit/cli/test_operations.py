@@ -58,7 +58,7 @@ def abort(seeded: Platform) -> Callable[[], None]:
     """Ends the open rollout of digits/2 as a person and then the controller do."""
 
     def abort() -> None:
-        seeded.rollouts.abort("digits", "ada", "enough")
+        seeded.rollouts.act("digits", "abort", "ada", "enough")
         now = seeded.clock.now_us()
         token = seeded.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND_US)
         assert token is not None

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from steelyard.domain.deployment import desired_versions
-from steelyard.domain.rollout import Plan, Rollout, Step
+from steelyard.domain.rollout import Rollout
+from steelyard.domain.rollout_plan import Plan, Step
 
 SECOND = 1_000_000
 PLAN = Plan((Step(500), Step(10_000)), (), keep_warm_s=600.0)

@@ -2,19 +2,26 @@ import math
 
 import pytest
 
-from steelyard.domain.analysis import Metric, judge, judge_all, requests_needed
+from steelyard.domain.analysis import Metric, Observed, Verdict, judge_all, requests_needed
+from steelyard.domain.analysis import judge as judged
 from steelyard.domain.e_process import (
+    Counts,
     Interval,
     ln_e_above_limit,
     ln_e_below_limit,
     ln_e_not_worse,
     ln_e_worse,
 )
-from steelyard.domain.rollout import default_metrics
+from steelyard.domain.rollout_plan import default_metrics
 
 GOLDEN = [Interval(300, 4, 5700, 27), Interval(600, 9, 5400, 25), Interval(1500, 20, 4500, 22)]
 FLOOR = Metric("errors", margin=2.0, floor=0.01, required=True)
 PLAIN = Metric("labels", margin=2.0)
+
+
+def judge(metric: Metric, rows: list[Interval], rollback_metrics: int) -> Verdict:
+    """Judge a metric whose requests name no unit."""
+    return judged(metric, Observed(rows), rollback_metrics)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +30,8 @@ PLAIN = Metric("labels", margin=2.0)
 )
 def test_the_published_evidence_is_reproduced(rows: int, worse: float, not_worse: float) -> None:
     """The golden rows of the design, computed independently."""
-    assert ln_e_worse(GOLDEN[:rows]) == pytest.approx(worse, abs=1e-6)
-    assert ln_e_not_worse(GOLDEN[:rows], 2.0) == pytest.approx(not_worse, abs=1e-6)
+    assert ln_e_worse(Counts.of(GOLDEN[:rows])) == pytest.approx(worse, abs=1e-6)
+    assert ln_e_not_worse(Counts.of(GOLDEN[:rows]), 2.0) == pytest.approx(not_worse, abs=1e-6)
 
 
 def test_the_published_evidence_against_a_limit_is_reproduced() -> None:
@@ -35,14 +42,14 @@ def test_the_published_evidence_against_a_limit_is_reproduced() -> None:
 
 def test_an_interval_with_one_arm_only_says_nothing() -> None:
     """Without a concurrent stable version there is no comparison, however bad it looks."""
-    assert ln_e_worse([Interval(1000, 1000, 0, 0)]) == 0.0
-    assert ln_e_not_worse([Interval(0, 0, 1000, 1000)], 2.0) == pytest.approx(0.0)
+    assert ln_e_worse(Counts.of([Interval(1000, 1000, 0, 0)])) == 0.0
+    assert ln_e_not_worse(Counts.of([Interval(0, 0, 1000, 1000)]), 2.0) == pytest.approx(0.0)
 
 
 def test_evidence_adds_up_over_intervals_of_the_same_weights() -> None:
     """Cutting an interval in two equal halves of traffic changes nothing."""
-    whole = [Interval(200, 6, 1800, 20)]
-    halves = [Interval(100, 5, 900, 3), Interval(100, 1, 900, 17)]
+    whole = Counts.of([Interval(200, 6, 1800, 20)])
+    halves = Counts.of([Interval(100, 5, 900, 3), Interval(100, 1, 900, 17)])
     assert ln_e_worse(halves) == pytest.approx(ln_e_worse(whole))
 
 
@@ -112,7 +119,7 @@ def test_the_missing_requests_are_an_honest_estimate() -> None:
 def test_every_metric_of_a_plan_is_judged() -> None:
     """Also one without a single row; only metrics that roll back share the chance."""
     metrics = default_metrics()
-    verdicts = judge_all(metrics, {"errors": GOLDEN})
+    verdicts = judge_all(metrics, {"errors": Observed(GOLDEN)})
     assert [(v.metric, v.required) for v in verdicts] == [("errors", True), ("labels", False)]
     assert verdicts[1].judgement == "inconclusive"
     assert verdicts[0].ln_worse_at == pytest.approx(math.log(40))

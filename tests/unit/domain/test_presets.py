@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted, shortest_s
-from steelyard.domain.rollout import Plan, check_plan, default_metrics
+from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted
+from steelyard.domain.rollout_plan import Plan, check_plan, default_metrics, shortest_s
 
 NAMES = get_args(PresetName)
 

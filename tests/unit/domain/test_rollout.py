@@ -1,26 +1,15 @@
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from steelyard.domain.advance import abort, advance
 from steelyard.domain.analysis import Action, Judgement, Metric, MetricName, Verdict
 from steelyard.domain.errors import Conflict, InvalidInput
-from steelyard.domain.rollout import (
-    Evidence,
-    Kind,
-    Plan,
-    Rollout,
-    Step,
-    abort,
-    advance,
-    check_plan,
-    default_metrics,
-    pause,
-    promote,
-    resume,
-)
+from steelyard.domain.rollout import Evidence, Kind, Rollout
+from steelyard.domain.rollout_plan import Plan, Step, check_plan, default_metrics
+from steelyard.domain.rollout_verbs import act
 
 SECOND = 1_000_000
 PLAN = Plan(
@@ -189,10 +178,10 @@ def test_doubt_in_a_pausing_metric_waits_for_a_person() -> None:
 
 def test_a_paused_rollout_keeps_its_weight() -> None:
     """Good evidence and time do not move what a person stopped."""
-    paused = pause(_at(0))
+    paused = act("pause", _at(0), LATER)
     assert (paused.phase, paused.weight_bp) == ("paused", 500)
     assert advance(paused, _evidence(), LATER) == paused
-    assert advance(resume(paused), _evidence(), LATER).step == 1
+    assert advance(act("resume", paused, LATER), _evidence(), LATER).step == 1
 
 
 @pytest.mark.parametrize("condition", ["healthy", "degraded", "failed"])
@@ -212,9 +201,10 @@ def test_asking_twice_is_harmless(step: int) -> None:
 
 def test_promoting_by_hand_skips_the_bake_but_not_the_protection() -> None:
     """One step on, or all the way; a bad canary is still taken back."""
-    assert promote(_at(0)).step == 1
-    assert promote(pause(_at(0))).condition == "progressing"
-    full = promote(_at(0), full=True)
+    assert act("promote", _at(0), LATER).step == 1
+    paused = act("pause", _at(0), LATER)
+    assert act("promote", paused, LATER).condition == "progressing"
+    full = act("promote_full", _at(0), LATER)
     assert (full.condition, full.weight_bp, full.confirmed_us) == ("promoting", 10_000, None)
     assert advance(full, _evidence(BAD), LATER).condition == "aborting"
 
@@ -227,30 +217,11 @@ def test_aborting_before_any_traffic_just_ends() -> None:
 
 def test_repeating_a_verb_changes_nothing() -> None:
     """A person who presses twice, or two who press at once, get one outcome."""
-    paused, aborting = pause(_at(0)), abort(_at(0), "bad", 7)
-    assert pause(paused) == paused
-    assert resume(_at(0)) == _at(0)
-    assert abort(aborting, "again", 8) == aborting
-    assert promote(_at(2)) == _at(2)
-
-
-@pytest.mark.parametrize(
-    ("verb", "conditions"),
-    [
-        (pause, ["preparing", "promoting", "aborting", "healthy", "degraded", "failed"]),
-        (resume, ["preparing", "promoting", "aborting", "healthy", "degraded", "failed"]),
-        (promote, ["preparing", "aborting", "healthy", "degraded", "failed"]),
-        (lambda r: abort(r, "bad", 7), ["healthy", "degraded", "failed"]),
-    ],
-)
-def test_a_verb_that_does_not_fit_is_refused(
-    verb: Callable[[Rollout], Rollout], conditions: list[str]
-) -> None:
-    """The message names the rollout and its condition; the hint says what to look at."""
-    for condition in conditions:
-        with pytest.raises(Conflict, match=f"r1 is {condition}") as refused:
-            verb(_at(1, condition=condition))
-        assert "steelyard roll" in refused.value.hint
+    paused, aborting = act("pause", _at(0), 7), act("abort", _at(0), 7)
+    assert act("pause", paused, 8) == paused
+    assert act("resume", _at(0), 8) == _at(0)
+    assert act("abort", aborting, 8, "again") == aborting
+    assert act("promote", _at(2), 8) == _at(2)
 
 
 def test_the_only_version_cannot_be_aborted() -> None:

@@ -1,162 +1,21 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
-from steelyard.adapters.sql.database import migrate, open_engine
-from steelyard.adapters.sql.evidence import EvidenceStore
-from steelyard.adapters.sql.facts import FactStore
-from steelyard.adapters.sql.predictions import PredictionStore
-from steelyard.adapters.sql.rollouts import RolloutStore
-from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.errors import Conflict, InvalidInput, NotFound, Refused
-from steelyard.domain.evidence import Evidence
-from steelyard.domain.model_version import Candidate, ModelVersion, Signature
+from steelyard.domain.presets import PRESETS, ByHand, adapted
 from steelyard.domain.promotion import Change
 from steelyard.domain.rollout import Rollout
-from steelyard.ports.applications import ApplicationPhase, ApplicationState
-from steelyard.services.gates import Gates
-from steelyard.services.rollouts import Rollouts, Turn, plan_of
 
-SECOND = 1_000_000
-PLAN = plan_of([10, 50, 100], 60, 100, 10, 0, 600)
+from .conftest import Delivery
 
-
-EVIDENCE = Evidence(
-    10, 0.9, 100, 0.1, 0.2, {"cpu": "test"}, labels=100, chance=0.1, accuracy_low=0.82,
-    accuracy_high=0.95,
-)  # fmt: skip
-
-
-class MovingClock:
-    """Time that passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.at_us = 1_000 * SECOND
-
-    def now_us(self) -> int:
-        """The present moment."""
-        return self.at_us
-
-    def wait(self, seconds: int) -> None:
-        """Let time pass."""
-        self.at_us += seconds * SECOND
-
-
-class ListedVersions:
-    """A registry of three versions in memory; the third was never measured."""
-
-    def models(self) -> list[str]:
-        """The one model."""
-        return ["m"]
-
-    def versions(self, model: str) -> list[ModelVersion]:
-        """All three."""
-        return [self.version(model, number) for number in (1, 2, 3)]
-
-    def version(self, model: str, version: int) -> ModelVersion:
-        """One of the three."""
-        if model != "m" or version not in (1, 2, 3):
-            raise NotFound(f"There is no {model}/{version}.")
-        evidence = EVIDENCE if version < 3 else None
-        return ModelVersion("m", version, f"run-{version}", "runs:/r", "model.onnx",
-                            str(version) * 64, 10, "base", "trained", Signature((), ()), 0,
-                            evidence=evidence)  # fmt: skip
-
-    def register(self, candidate: Candidate) -> ModelVersion:
-        """Nothing can be added."""
-        raise Refused(f"{candidate.model} is closed.")
-
-    def aliases(self, model: str) -> dict[str, int]:
-        """None are set."""
-        return {}
-
-    def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Not kept."""
-
-    def check(self, version: ModelVersion) -> None:
-        """There is no file that could have changed."""
-
-    def fetch(self, version: ModelVersion, cache: Path) -> Path:
-        """Where it would lie."""
-        return cache / version.artifact
-
-
-class Delivery:
-    """A controller's view: rollouts on a database, an edge that obeys, and users."""
-
-    def __init__(self, path: Path, clock: MovingClock) -> None:
-        self.engine: Engine = open_engine(f"sqlite:///{path}")
-        migrate(self.engine)
-        self.clock = clock
-        self.store = RolloutStore(self.engine)
-        self.facts = FactStore(self.engine)
-        versions = ListedVersions()
-        gates = Gates(EvidenceStore(self.engine), versions, clock, lambda _: {"cpu": "test"})
-        predictions = PredictionStore(self.engine)
-        self.rollouts = Rollouts(self.store, predictions, versions, gates, clock)
-        token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)
-        assert token is not None
-        self.token = token
-        self._asked = 0
-
-    def turn(self, confirm: bool = True, phase: ApplicationPhase = "ready") -> Turn:
-        """One turn of the controller; the edge confirms the newest table unless told not to."""
-        states = {("m", n): ApplicationState(phase, "as told") for n in (1, 2, 3)}
-        turn = self.rollouts.reconcile("m", states, 0, self.token)
-        assert turn is not None
-        if confirm and turn.after.generation:
-            self.rollouts.confirm("m", turn.after.generation, self.token)
-        return turn
-
-    def current(self) -> Rollout:
-        """The open rollout."""
-        stored = self.store.open_rollout("m")
-        assert stored is not None
-        return stored.rollout
-
-    def deploy(self, version: int = 1) -> None:
-        """A first deployment that worked."""
-        self.rollouts.deploy("m", version, "ada")
-        assert [self.turn().after.condition for _ in range(2)] == ["promoting", "healthy"]
-
-    def ask(self, arm: ArmName, count: int, errors: int = 0) -> None:
-        """Users ask within the present weight table; the first ``errors`` answers are a 500."""
-        rollout, start = self.current(), self._asked
-        self._asked += count
-        self.facts.ingest(
-            [
-                PredictionRecord(
-                    f"p-{start + n}", "m", 2 if arm == "canary" else 1, "d" * 64, "r", arm,
-                    rollout.lineage, rollout.generation, n, self.clock.at_us + n, 5, 1,
-                    500 if n < errors else 200,
-                )
-                for n in range(count)
-            ],
-            self.clock.at_us,
-        )  # fmt: skip
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[], Delivery]]:
-    """Opens the same database again and again, as a restarted controller does."""
-    clock, made = MovingClock(), list[Delivery]()
-
-    def make() -> Delivery:
-        made.append(Delivery(tmp_path / "ledger.db", clock))
-        return made[-1]
-
-    yield make
-    for delivery in made:
-        delivery.engine.dispose()
-
-
-@pytest.fixture
-def delivery(opened: Callable[[], Delivery]) -> Delivery:
-    """An empty platform."""
-    return opened()
+PLAN = adapted(
+    PRESETS["quick"],
+    ByHand((10, 50, 100), 60, 100, interval_s=10, label_maturity_s=0, keep_warm_s=600),
+)
+AT_ONCE = adapted(PRESETS["quick"], ByHand(weights=(100,), keep_warm_s=600))
+BACKWARDS = adapted(PRESETS["quick"], ByHand(weights=(50, 10)))
 
 
 def test_a_first_deployment_takes_all_traffic_when_ready(delivery: Delivery) -> None:
@@ -207,17 +66,17 @@ def test_a_rollout_that_makes_no_sense_is_refused(delivery: Delivery) -> None:
     with pytest.raises(Conflict, match="has all traffic already"):
         delivery.rollouts.start("m", 1, PLAN, "ada")
     with pytest.raises(InvalidInput):
-        delivery.rollouts.start("m", 2, plan_of([50, 10], 0, 0, 10, 0, 0), "ada")
+        delivery.rollouts.start("m", 2, BACKWARDS, "ada")
     delivery.rollouts.start("m", 2, PLAN, "ada")
     with pytest.raises(Conflict, match="open already"):
         delivery.rollouts.start("m", 2, PLAN, "ada")
 
 
-def test_a_verb_needs_an_open_rollout(delivery: Delivery) -> None:
-    """The hint says where the past is."""
-    with pytest.raises(NotFound, match="No rollout of m is open") as refused:
-        delivery.rollouts.pause("m", "ada")
-    assert "rollout history m" in refused.value.hint
+def test_a_verb_needs_a_rollout(delivery: Delivery) -> None:
+    """A model that never had one; the hint says how to begin."""
+    with pytest.raises(NotFound, match="never deployed or rolled out") as refused:
+        delivery.rollouts.act("m", "pause", "ada")
+    assert "steelyard deploy m/1" in refused.value.hint
 
 
 def test_a_good_canary_takes_over_step_by_step(delivery: Delivery) -> None:
@@ -293,7 +152,7 @@ def test_a_rollback_returns_to_the_last_good_version(delivery: Delivery) -> None
     delivery.deploy(1)
     with pytest.raises(Conflict, match="no earlier version"):
         delivery.rollouts.rollback("m", "ada", "odd")
-    delivery.rollouts.start("m", 2, plan_of([100], 0, 0, 10, 0, 600), "ada")
+    delivery.rollouts.start("m", 2, AT_ONCE, "ada")
     delivery.turn()
     delivery.turn()
     assert delivery.rollouts.stable("m") == 2
@@ -345,7 +204,7 @@ def test_a_promotion_that_a_crash_left_out_is_made_up_for(opened: Callable[[], D
     delivery.deploy()
     delivery.rollouts.complete_promotions()
     assert [p.to_version for p in delivery.store.promotions("m")] == [1]
-    rollout = delivery.rollouts.start("m", 2, plan_of([100], 0, 0, 10, 0, 600), "ada")
+    rollout = delivery.rollouts.start("m", 2, AT_ONCE, "ada")
     delivery.turn()
     stored = delivery.store.open_rollout("m")
     assert stored is not None
@@ -371,12 +230,12 @@ def test_a_pause_survives_the_controller_s_turns(delivery: Delivery) -> None:
     delivery.deploy()
     delivery.rollouts.start("m", 2, PLAN, "ada")
     delivery.turn()
-    delivery.rollouts.pause("m", "ada")
+    delivery.rollouts.act("m", "pause", "ada")
     delivery.clock.wait(1_000)
     assert delivery.turn().after.condition == "paused"
-    delivery.rollouts.resume("m", "ada")
+    delivery.rollouts.act("m", "resume", "ada")
     assert delivery.current().condition == "progressing"
-    delivery.rollouts.promote("m", "ada", full=True)
+    delivery.rollouts.act("m", "promote_full", "ada")
     route = delivery.store.route("m")
     assert route is not None and route.weight_bp == 10_000
     delivery.turn(confirm=True)

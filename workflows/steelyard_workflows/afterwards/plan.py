@@ -3,6 +3,7 @@
 from typing import Any
 
 from steelyard.domain import presets
+from steelyard.domain.rollout_plan import shortest_s
 from steelyard_workflows.afterwards.rollout import plan_of
 from steelyard_workflows.workflow import Gates, Rollout, Workflow
 
@@ -28,7 +29,7 @@ def document(workflow: Workflow) -> dict[str, Any]:
     if workflow.rollout is not None:
         plan = plan_of(workflow.rollout)
         weights = [step.weight_bp / 100 for step in plan.steps]
-        shown["rollout"] |= {"steps": weights, "shortest_s": presets.shortest_s(plan)}
+        shown["rollout"] |= {"steps": weights, "shortest_s": shortest_s(plan)}
     return {key: value for key, value in shown.items() if value}
 
 
@@ -40,7 +41,7 @@ def _gates(gates: Gates) -> str:
 def _rollout(asked: Rollout, workflow: Workflow) -> str:
     plan = plan_of(asked)
     weights = ", ".join(f"{step.weight_bp / 100:g}" for step in plan.steps)
-    hours = presets.shortest_s(plan) / presets.HOUR_S
+    hours = shortest_s(plan) / presets.HOUR_S
     time = f"{hours:.0f} h" if hours >= 2 else f"{hours * 60:.0f} min"
     return (
         f"rollout {asked.preset} of {workflow.model}'s {asked.version} version, once sets and "

@@ -7,13 +7,12 @@ from steelyard.bootstrap import Platform
 from steelyard.cli.output import note
 from steelyard.cli.serving import actor
 from steelyard.cli.waiting import require_up
-from steelyard.domain import presets
 from steelyard.domain.errors import Conflict, Refused
 from steelyard.domain.gates import Finding
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.presets import PRESETS, ByHand, adapted
-from steelyard.domain.rollout import Plan
 from steelyard.domain.rollout import Rollout as Running
+from steelyard.domain.rollout_plan import Plan, shortest_s
 from steelyard.settings import Settings
 from steelyard_workflows.afterwards.evaluation_sets import Judged
 from steelyard_workflows.workflow import Rollout
@@ -84,7 +83,7 @@ def start(asked: Rollout, version: ModelVersion, settings: Settings) -> Started:
     found = going_on(version, stable, stored.rollout if stored else None)
     if found is None:
         begun = rollouts.start(model, number, plan_of(asked), actor())
-        at_least = presets.shortest_s(begun.plan) / 60
+        at_least = shortest_s(begun.plan) / 60
         state = f"rollout {begun.rollout_id} ({asked.preset}) began, {at_least:.0f} min at least"
         found = Started(version.name, asked.preset, begun.rollout_id, state)
     note(f"  {version.name}: {found.state}; watch it: steelyard rollout status {model} --watch")

@@ -15,12 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
-from steelyard.domain.analysis import Metric, MetricName
+from steelyard.domain.analysis import MetricName
 from steelyard.domain.e_process import Interval
 from steelyard.domain.errors import Conflict
 from steelyard.domain.hash_chain import GENESIS, Break, first_break, link
 from steelyard.domain.promotion import Change, Promotion
-from steelyard.domain.rollout import CONTROLLER_LEASE, Plan, Rollout, Step
+from steelyard.domain.rollout import CONTROLLER_LEASE, Rollout
+from steelyard.domain.rollout_plan import plan_from
 from steelyard.domain.traffic import Route
 
 
@@ -109,8 +110,9 @@ class RolloutStore:
         return _stored(row) if row else None
 
     def rollouts(self, model: str | None = None, limit: int = 200) -> list[Stored]:
-        """Newest first."""
-        query = select(t.rollout).order_by(t.rollout.c.created_us.desc()).limit(limit)
+        """The open one, then newest first; a clock that was set back does not hide it."""
+        r = t.rollout
+        query = select(r).order_by(r.c.ended_us.is_not(None), r.c.created_us.desc()).limit(limit)
         if model is not None:
             query = query.where(t.rollout.c.model == model)
         with reading(self._engine) as connection:
@@ -153,10 +155,14 @@ class RolloutStore:
         with writing(self._engine) as connection:
             insert_new(connection, t.observation, values, keys)
 
-    def observations(self, rollout_id: str) -> dict[MetricName, list[Interval]]:
-        """All intervals of a rollout, by metric, in order."""
+    def observations(
+        self, rollout_id: str, known_us: int | None = None
+    ) -> dict[MetricName, list[Interval]]:
+        """All intervals of a rollout, by metric, in order; those that were known at a moment."""
         o = t.observation
         query = select(o).where(o.c.rollout_id == rollout_id).order_by(o.c.interval_start_us)
+        if known_us is not None:
+            query = query.where(o.c.recorded_us <= known_us)
         found: dict[MetricName, list[Interval]] = {}
         with reading(self._engine) as connection:
             for r in connection.execute(query):
@@ -260,7 +266,9 @@ def _lease_token(connection: Connection) -> int | None:
 
 
 def _course(rollout: Rollout) -> tuple[object, ...]:
-    return rollout.condition, rollout.step, rollout.weight_bp
+    """What makes an event when it changes; the last two only people change."""
+    return (rollout.condition, rollout.step, rollout.weight_bp, rollout.first_step,
+            rollout.stopped_us)  # fmt: skip
 
 
 def _row(rollout: Rollout, row_version: int) -> dict[str, Any]:
@@ -271,10 +279,8 @@ def _row(rollout: Rollout, row_version: int) -> dict[str, Any]:
 
 def _stored(row: RowMapping) -> Stored:
     values = {k: row[k] for k in Rollout.__dataclass_fields__}
-    plan = json.loads(row["plan"])
-    plan["steps"] = tuple(Step(**step) for step in plan["steps"])
-    plan["metrics"] = tuple(Metric(**metric) for metric in plan["metrics"])
-    return Stored(Rollout(**{**values, "plan": Plan(**plan)}), row["row_version"])
+    plan = plan_from(json.loads(row["plan"]))
+    return Stored(Rollout(**{**values, "plan": plan}), row["row_version"])
 
 
 def _next_generation(connection: Connection, model: str) -> int:

@@ -578,6 +578,13 @@ rollout = make_table(
     integer("updated_us"),
     integer("ended_us", null=True),
     integer("row_version"),
+    Column("cause", Text, nullable=False, server_default=""),
+    integer("since_us", null=True),
+    integer("stopped_us", null=True),
+    Column("waited_us", Int, nullable=False, server_default="0"),
+    integer("resumed_us", null=True),
+    Column("approved", Int, nullable=False, server_default="-1"),
+    Column("first_step", Int, nullable=False, server_default="0"),
     Index(
         "uq_rollout_open",
         "model",

@@ -1,0 +1,163 @@
+"""How a version takes over: the steps, what is compared meanwhile, and when it is enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from steelyard.domain.analysis import METRICS, Metric
+from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.traffic import BUCKETS
+
+DAY_S = 86_400.0
+LONGEST_S = 30 * DAY_S
+LOOKED_BACK = 100
+"""How many of the canary's newest answers the guard may look back on."""
+Undecided = Literal["pause", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One weight and how long it bakes at least: seconds and executed canary requests.
+
+    With ``approval`` somebody must approve it before its weight is set.
+    """
+
+    weight_bp: int
+    bake_s: float = 0.0
+    min_requests: int = 0
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """When a canary is so bad that no statistics are needed.
+
+    Either its last ``consecutive`` requests all failed and came from ``units`` units or more, or
+    the ``share`` of failures among at least ``requests`` within one interval is reached.
+    """
+
+    consecutive: int = 10
+    units: int = 3
+    share: float = 0.2
+    requests: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a version takes over. Times are in seconds.
+
+    ``interval_s`` is the length of one row of evidence; ``label_maturity_s`` how long a label may
+    take; ``keep_warm_s`` how long the old version stays ready after the end; ``ready_within_s``
+    how long a version may take to start. ``alpha_*`` are the chances of a wrong verdict.
+    ``deadline_s`` bounds the whole but for the time in which it is paused or waits for an
+    approval, ``approval_timeout_s`` such a wait. After ``inconclusive_limit`` intervals past a
+    bake without a verdict ``on_inconclusive`` happens. For ``probation_s`` at 100 % the old
+    version stays ready and late labels still count.
+    """
+
+    steps: tuple[Step, ...]
+    metrics: tuple[Metric, ...]
+    interval_s: float = 60.0
+    label_maturity_s: float = DAY_S
+    keep_warm_s: float = 3_600.0
+    ready_within_s: float = 300.0
+    alpha_rollback: float = 0.05
+    alpha_promote: float = 0.05
+    guard: Guard = Guard()
+    deadline_s: float = 7 * DAY_S
+    approval_timeout_s: float = DAY_S
+    inconclusive_limit: int = 60
+    on_inconclusive: Undecided = "pause"
+    probation_s: float = 0.0
+
+
+def default_metrics(label_tolerance: float = 1.0) -> tuple[Metric, ...]:
+    """Request errors are required; labels roll back when they come and are worse.
+
+    ``label_tolerance`` is the ratio of wrong answers to stable's that a smaller variant may have.
+    """
+    return (
+        Metric("errors", margin=2.0, floor=0.01, required=True),
+        Metric("labels", tolerance=label_tolerance, margin=1.25 * label_tolerance),
+    )
+
+
+def plan_from(document: Mapping[str, Any]) -> Plan:
+    """The plan that ``dataclasses.asdict`` made a document of; what is not in it has its default.
+
+    Raises:
+        TypeError: a field is unknown.
+    """
+    values = dict(document)
+    values["steps"] = tuple(Step(**step) for step in document["steps"])
+    values["metrics"] = tuple(Metric(**metric) for metric in document["metrics"])
+    if "guard" in document:
+        values["guard"] = Guard(**document["guard"])
+    return Plan(**values)
+
+
+def shortest_s(plan: Plan) -> float:
+    """Seconds that all steps bake together: no rollout of the plan ends sooner."""
+    return sum(step.bake_s for step in plan.steps)
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse a plan that cannot be carried out, naming every fault.
+
+    Raises:
+        InvalidInput: weights do not grow or do not end at 100 %, a time is negative, a metric is
+            unknown, twice there or lacks what it needs, no metric is required, or the deadline
+            is over before the steps are.
+    """
+    faults = [*_step_faults(plan.steps), *_metric_faults(plan)]
+    times = (plan.keep_warm_s, plan.label_maturity_s, plan.probation_s, plan.ready_within_s)
+    if plan.interval_s <= 0 or min(times) < 0 or plan.approval_timeout_s <= 0:
+        faults.append(Fault("times", "the interval is above 0, other times are not negative"))
+    if not shortest_s(plan) < plan.deadline_s <= LONGEST_S:
+        faults.append(Fault("deadline_s", f"is above the steps' {shortest_s(plan):.10g} s and at "
+                            f"most {LONGEST_S:.10g}, found {plan.deadline_s:.10g}"))  # fmt: skip
+    if not 0 < plan.alpha_rollback < 1 or not 0 < plan.alpha_promote < 1:
+        faults.append(Fault("alpha", "chances are above 0 and below 1"))
+    if plan.inconclusive_limit < 1 or min(plan.guard.consecutive, plan.guard.requests) < 1:
+        faults.append(Fault("limits", "counts of intervals and requests are at least 1"))
+    if plan.guard.share <= 0:
+        faults.append(Fault("guard.share", "is above 0"))
+    if plan.guard.consecutive > LOOKED_BACK:
+        faults.append(Fault("guard.consecutive", f"is at most {LOOKED_BACK}"))
+    if faults:
+        raise InvalidInput("The rollout plan cannot be carried out.", tuple(faults))
+
+
+def _step_faults(steps: Sequence[Step]) -> list[Fault]:
+    faults = []
+    weights = [step.weight_bp for step in steps]
+    if not weights or weights[-1] != BUCKETS:
+        faults.append(Fault("steps", "the last step is 100 %"))
+    if weights != sorted(set(weights)) or (weights and weights[0] <= 0):
+        found = ", ".join(f"{weight / 100:g}" for weight in weights)
+        faults.append(Fault("steps", f"weights grow from above 0, found {found}"))
+    if any(step.bake_s < 0 or step.min_requests < 0 for step in steps):
+        faults.append(Fault("steps", "bake time and minimum requests are not negative"))
+    return faults
+
+
+def _metric_faults(plan: Plan) -> list[Fault]:
+    faults = []
+    names = [metric.name for metric in plan.metrics]
+    if len(plan.steps) > 1 and not any(metric.required for metric in plan.metrics):
+        faults.append(Fault("metrics", "at least one metric is required"))
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append(Fault(f"metrics.{name}", "is there twice"))
+    for metric in plan.metrics:
+        field = f"metrics.{metric.name}"
+        if metric.name not in METRICS:
+            faults.append(Fault(field, f"is unknown; these are known: {', '.join(METRICS)}"))
+        if metric.name == "latency" and not metric.slo_ms:
+            faults.append(Fault(field, "needs slo_ms: a slower answer counts against the canary"))
+        if metric.name == "disagreement" and not (metric.limit and 0 < metric.limit < 0.5):
+            faults.append(Fault(field, "needs a limit above 0 and below 0.5"))
+        if metric.tolerance < 1 or metric.margin <= 0:
+            faults.append(Fault(field, "tolerance is at least 1, margin above 0"))
+        if metric.floor is not None and not 0 < metric.floor < 0.5:
+            faults.append(Fault(field, "floor is above 0 and below 0.5"))
+    return faults
