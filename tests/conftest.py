@@ -189,7 +189,7 @@ def _turn(platform: Platform) -> Rollout:
 
 
 def _roll_out(platform: Platform, at: int) -> None:
-    plan = adapted(PRESETS["quick"], ByHand((5, 25, 50, 100), 600, 50, 0.001, 0, 3600))
+    plan = adapted(PRESETS["fast"], ByHand((5, 25, 50, 100), 600, 50, 0.001, 0, 3600))
     platform.rollouts.start("digits", 2, plan, "ada")
     rollout = _turn(platform)
     records = [

@@ -34,7 +34,7 @@ WORK = {SLOW: 40, DEAR: 6}
 """Products of large matrices by version: milliseconds, and many of them."""
 SIZE = 384
 PLAN: dict[str, Any] = {
-    "preset": "quick", "interval": 1, "keep_warm": 1, "label_maturity": 0,
+    "preset": "fast", "interval": 1, "keep_warm": 1, "label_maturity": 0,
     "inconclusive_limit": 600,
     "steps": [{"weight": 20, "bake": 2, "min_requests": 30}, {"weight": 50, "bake": 2},
               {"weight": 100}],

@@ -30,7 +30,7 @@ model: digits
 recipe: digits_cnn
 train: {epochs: 6, seed: 1}
 scaling: {workers: 1}
-rollout: {preset: quick}
+rollout: {preset: fast}
 """
 """Another version, which is to take the traffic of the one that serves."""
 
@@ -115,7 +115,7 @@ def test_killed_controller_continues_the_rollout_that_training_started(home: Any
     file.write_text(NEXT)
     trained = home.ok("train", str(file))
     started = trained["afterwards"]["rollout"]
-    assert (trained["version"], started["preset"]) == (2, "quick")
+    assert (trained["version"], started["preset"]) == (2, "fast")
     with Load(home, pause_s=0.5) as few:  # too few for the step's twenty canary requests
         before = rollout(lambda r: r["step"] == 0 and r["confirmed_us"])
         victim = home.pid("controller")

@@ -286,4 +286,4 @@ def test_a_rollout_is_gated_too(seeded: Platform) -> None:
     """The seeded model is served; a stricter policy shuts its variant out of a new rollout."""
     seeded.gates.set_policy("digits", {"max_quality_loss": 0.001}, "ada", "paying users")
     with pytest.raises(Refused, match="quality unknown"):
-        seeded.rollouts.start("digits", 2, PRESETS["quick"], "ada")
+        seeded.rollouts.start("digits", 2, PRESETS["fast"], "ada")

@@ -35,7 +35,7 @@ from steelyard_workflows.recipes.digits_cnn import digits_cnn
 
 pytestmark = pytest.mark.integration
 
-PLAN = adapted(PRESETS["quick"], ByHand(weights=(50, 100), bake_s=0, min_requests=0))
+PLAN = adapted(PRESETS["fast"], ByHand(weights=(50, 100), bake_s=0, min_requests=0))
 ROWS, LOGITS = TensorSpec("x", "FP32", (-1, 1, 8, 8)), TensorSpec("y", "FP32", (-1, 10))
 TRAINED, GOOD, SHUFFLED = 1, 2, 3
 Wrong = Callable[[Platform], None]

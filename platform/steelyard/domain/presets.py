@@ -1,6 +1,6 @@
 """Rollout plans to start from, by name, and what a person changes of one by hand.
 
-``standard`` is for a service that people rely on, ``quick`` for a laptop or a demonstration,
+``standard`` is for a service that people rely on, ``fast`` for a laptop or a demonstration,
 ``careful`` for a version whose mistakes are expensive. All three ask for the same proof: a preset
 decides how long and at which weights it is collected, never whether it is needed.
 """
@@ -12,7 +12,7 @@ from typing import Literal
 from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 from steelyard.domain.traffic import BUCKETS
 
-PresetName = Literal["quick", "standard", "careful"]
+PresetName = Literal["fast", "standard", "careful"]
 
 MINUTE_S, HOUR_S = 60.0, 3_600.0
 BP_PER_PERCENT = BUCKETS // 100
@@ -25,7 +25,7 @@ def _steps(min_requests: int, *steps: tuple[int, float]) -> tuple[Step, ...]:
 
 
 PRESETS: Mapping[PresetName, Plan] = {
-    "quick": Plan(
+    "fast": Plan(
         _steps(20, (5, 30.0), (25, 30.0), (50, 30.0)), default_metrics(),
         interval_s=5.0, label_maturity_s=MINUTE_S, keep_warm_s=5 * MINUTE_S,
     ),

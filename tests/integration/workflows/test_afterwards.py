@@ -187,8 +187,8 @@ def test_what_cannot_be_made_is_told_and_the_rest_is_there(
 @pytest.mark.parametrize(
     ("text", "why", "todo"),
     [
-        ("rollout: {preset: quick}\n", "The platform is not up",
-         "steelyard up. Later: steelyard rollout start digits/1 --preset quick"),
+        ("rollout: {preset: fast}\n", "The platform is not up",
+         "steelyard up. Later: steelyard rollout start digits/1 --preset fast"),
         (FAINT.replace("0.5", "1.0") + "rollout: {}\n", "asked for 1", "min_accuracy"),
         ("variants: [{kind: int8_static, gates: {max_size_ratio: 0.01}}]\n"
          "rollout: {version: int8_static}\n", "size: fail", "gates of the variant"),
@@ -236,7 +236,7 @@ def test_a_rollout_starts_once_when_all_has_passed(
     """First nothing is deployed, which is said; then it begins, and goes on when asked again."""
     from steelyard_workflows.afterwards.carry_out import carry_out
 
-    asked = asking(FAINT + SMALL + "rollout: {preset: quick, version: int8_static}\n")
+    asked = asking(FAINT + SMALL + "rollout: {preset: fast, version: int8_static}\n")
     up = settings.model_copy(update={"ray_address": "ray://elsewhere:10001"})
     (missing,) = carry_out(trained, asked, up).missing
     assert "digits is not deployed yet" in missing.why
@@ -246,7 +246,7 @@ def test_a_rollout_starts_once_when_all_has_passed(
     assert after.missing == [] and after.rollout is not None
     stored = platform.rollout_store.open_rollout("digits")
     assert stored is not None and stored.rollout.candidate == after.variants[0].version.version
-    assert stored.rollout.plan == PRESETS["quick"]
+    assert stored.rollout.plan == PRESETS["fast"]
     again = carry_out(trained, asked, platform.settings)
     assert again.rollout is not None and again.rollout.rollout_id == stored.rollout.rollout_id
 

@@ -22,7 +22,7 @@ def test_every_preset_can_be_carried_out(name: PresetName) -> None:
 
 def test_every_name_is_a_plan() -> None:
     """The three that a workflow file may name."""
-    assert set(PRESETS) == set(NAMES) == {"quick", "standard", "careful"}
+    assert set(PRESETS) == set(NAMES) == {"fast", "standard", "careful"}
 
 
 def test_standard_is_what_the_design_says() -> None:
@@ -36,12 +36,12 @@ def test_standard_is_what_the_design_says() -> None:
 
 def test_more_care_takes_longer_and_asks_more_requests() -> None:
     """Quick is over in minutes, careful takes days, and keeps the old version warm for longer."""
-    quick, standard, careful = (PRESETS[name] for name in ("quick", "standard", "careful"))
-    assert shortest_s(quick) < 300 < 3_600 < shortest_s(standard) < shortest_s(careful)
-    assert quick.steps[0].min_requests < standard.steps[0].min_requests
+    fast, standard, careful = (PRESETS[name] for name in ("fast", "standard", "careful"))
+    assert shortest_s(fast) < 300 < 3_600 < shortest_s(standard) < shortest_s(careful)
+    assert fast.steps[0].min_requests < standard.steps[0].min_requests
     assert standard.steps[0].min_requests < careful.steps[0].min_requests
-    assert quick.keep_warm_s < standard.keep_warm_s < careful.keep_warm_s
-    assert careful.alpha_promote < standard.alpha_promote == quick.alpha_promote
+    assert fast.keep_warm_s < standard.keep_warm_s < careful.keep_warm_s
+    assert careful.alpha_promote < standard.alpha_promote == fast.alpha_promote
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,11 +52,11 @@ def test_a_preset_without_changes_is_the_preset(name: PresetName) -> None:
 
 def test_what_is_said_by_hand_counts_and_nothing_else() -> None:
     """A bake for every step, a tolerance for labels; the rest stays the preset's."""
-    plan = adapted(PRESETS["quick"], ByHand(bake_s=6, label_tolerance=2, keep_warm_s=1))
+    plan = adapted(PRESETS["fast"], ByHand(bake_s=6, label_tolerance=2, keep_warm_s=1))
     assert [step.bake_s for step in plan.steps] == [6, 6, 6, 0]
     assert [step.min_requests for step in plan.steps] == [20, 20, 20, 0]
     assert plan.metrics == default_metrics(2) and plan.keep_warm_s == 1
-    assert plan.interval_s == PRESETS["quick"].interval_s
+    assert plan.interval_s == PRESETS["fast"].interval_s
 
 
 def test_other_weights_bake_like_the_step_below_them() -> None:

@@ -98,8 +98,8 @@ REQUIRED = {"name": "errors", "required": True}
         (["steps"], "found ['steps']"),
         ({"stepps": ONE}, "plan.stepps: is no field; these are: preset, steps"),
         ({7: ONE}, "plan.7: is no field"),
-        ({"preset": "fast"}, "preset: is one of quick, standard, careful, found 'fast'"),
-        ({"preset": ["quick"]}, "preset: is one of quick, standard, careful, found ['quick']"),
+        ({"preset": "slow"}, "preset: is one of fast, standard, careful, found 'slow'"),
+        ({"preset": ["fast"]}, "preset: is one of fast, standard, careful, found ['fast']"),
         ({"steps": {}}, "steps: is a list of 1 to 100, found {}"),
         ({"steps": []}, "steps: is a list of 1 to 100"),
         ({"steps": [{"weight": 1}] * 101}, "steps: is a list of 1 to 100"),
@@ -200,7 +200,7 @@ numbers = st.one_of(
     st.booleans(),
     st.none(),
 )
-words = st.one_of(st.text(max_size=8), st.sampled_from(["1h", "10m", "quick", "errors", "abort"]))
+words = st.one_of(st.text(max_size=8), st.sampled_from(["1h", "10m", "fast", "errors", "abort"]))
 keys = st.one_of(st.sampled_from([*KEYS, *STEP_KEYS, *METRIC_KEYS, *GUARD_KEYS]), words, numbers)
 documents = st.recursive(
     st.one_of(numbers, words, st.dates(), st.binary(max_size=4)),

@@ -22,9 +22,9 @@ from steelyard.domain.traffic import BUCKETS, Route, bucket, choose
 from .conftest import Delivery
 
 PLAN = adapted(
-    PRESETS["quick"], ByHand((10, 50, 100), 60, 100, interval_s=10, label_maturity_s=0)
+    PRESETS["fast"], ByHand((10, 50, 100), 60, 100, interval_s=10, label_maturity_s=0)
 )  # fmt: skip
-AT_ONCE = adapted(PRESETS["quick"], ByHand(weights=(100,)))
+AT_ONCE = adapted(PRESETS["fast"], ByHand(weights=(100,)))
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from steelyard.domain.rollout import Rollout
 from .conftest import Delivery
 
 PLAN = adapted(
-    PRESETS["quick"],
+    PRESETS["fast"],
     ByHand((10, 50, 100), 60, 100, interval_s=10, label_maturity_s=0, keep_warm_s=600),
 )
-AT_ONCE = adapted(PRESETS["quick"], ByHand(weights=(100,), keep_warm_s=600))
-BACKWARDS = adapted(PRESETS["quick"], ByHand(weights=(50, 10)))
+AT_ONCE = adapted(PRESETS["fast"], ByHand(weights=(100,), keep_warm_s=600))
+BACKWARDS = adapted(PRESETS["fast"], ByHand(weights=(50, 10)))
 
 
 def test_a_first_deployment_takes_all_traffic_when_ready(delivery: Delivery) -> None:

@@ -216,7 +216,7 @@ def test_a_gate_that_is_not_passed_keeps_the_rollout_from_starting(verdict: str)
 
 def running(candidate: int) -> Running:
     """An open rollout beside version 1."""
-    return Running("r1", "digits", "canary", 1, candidate, PRESETS["quick"], "r1", 0, "ada",
+    return Running("r1", "digits", "canary", 1, candidate, PRESETS["fast"], "r1", 0, "ada",
                    reason="baking")  # fmt: skip
 
 
@@ -233,11 +233,11 @@ def test_a_rollout_is_started_once() -> None:
 
 def test_a_rollouts_plan_is_the_presets_with_its_tolerance() -> None:
     """And what is to be typed later says the same."""
-    plain, tolerant = Rollout(preset="quick"), Rollout(preset="careful", label_tolerance=2)
-    assert rollout.plan_of(plain) == PRESETS["quick"]
+    plain, tolerant = Rollout(preset="fast"), Rollout(preset="careful", label_tolerance=2)
+    assert rollout.plan_of(plain) == PRESETS["fast"]
     assert rollout.plan_of(tolerant).metrics[1].tolerance == 2
     assert rollout.plan_of(tolerant).steps == PRESETS["careful"].steps
-    assert rollout.command(plain, "m/2") == "steelyard rollout start m/2 --preset quick"
+    assert rollout.command(plain, "m/2") == "steelyard rollout start m/2 --preset fast"
     assert rollout.command(tolerant, "m/2").endswith("--preset careful --label-tolerance 2")
 
 
