@@ -87,7 +87,7 @@ def _found_out(requests: int | None, seconds: float | None) -> str:
 
 def _chances(chances: Chances | None) -> str:
     if chances is None:
-        return "unknown: the plan has no errors metric"
+        return "unknown: there are no errors that it could be estimated from"
     parts = (("rolled back", chances.rollback), ("promoted", chances.promote),
              ("held", chances.hold))  # fmt: skip
     return ", ".join(f"{name} {100 * share:.1f} %" for name, share in parts)

@@ -95,15 +95,28 @@ def ln_mean(first: Array, second: Array) -> Array:
     return np.logaddexp(first, second) - math.log(2)
 
 
+def ln_e_worse_so_far(counts: Counts, tolerance: float = 1.0) -> Array:
+    """The same after every interval; the last axis is that of the intervals."""
+    canary, stable = _log_ratios(counts, _grid(1.05, 50.0) * tolerance, tolerance)
+    steps = counts.x_canary[..., None] * canary + counts.x_stable[..., None] * stable
+    return _log_mean_exp(steps.cumsum(-2))
+
+
 def _ln_e_ratio(counts: Counts, ratios: Array, null: float) -> Array:
-    """The mixture over true event ratios against a null one; one-armed intervals say nothing."""
+    """The mixture over true event ratios against a null one."""
+    canary, stable = _log_ratios(counts, ratios, null)
+    return _log_mean_exp(counts.x_canary @ canary + counts.x_stable @ stable)
+
+
+def _log_ratios(counts: Counts, ratios: Array, null: float) -> tuple[Array, Array]:
+    """What an event in either arm says of each ratio; one-armed intervals say nothing."""
     n_canary, n_stable = counts.n_canary, counts.n_stable
     both = (n_canary > 0) & (n_stable > 0)
     share = np.where(both, n_canary, 1.0) / np.where(both, n_canary + n_stable, 2.0)
     alternative, theta = _theta(share[:, None], ratios), _theta(share[:, None], null)
     canary = np.where(both[:, None], np.log(alternative / theta), 0.0)
     stable = np.where(both[:, None], np.log((1 - alternative) / (1 - theta)), 0.0)
-    return _log_mean_exp(counts.x_canary @ canary + counts.x_stable @ stable)
+    return canary, stable
 
 
 def _ln_e_limit(n: float | Array, x: float | Array, shares: Array, limit: float) -> Array:

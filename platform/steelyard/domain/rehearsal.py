@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steelyard.domain.analysis import Metric, ln_e_bad, ln_e_good
-from steelyard.domain.e_process import Counts
+from steelyard.domain.analysis import Metric, ln_e_good
+from steelyard.domain.e_process import Counts, ln_e_worse_so_far
 from steelyard.domain.rollout_plan import Plan, Step
 from steelyard.domain.traffic import BUCKETS
 
@@ -77,8 +77,9 @@ def rehearse(
     return Rehearsal(
         start_s + sum(times), requests,
         None if requests is None else requests / rate + plan.interval_s, round(answered), worse,
-        *(None if metric is None else chances(plan, metric, traffic, ratio, random_seed)
-          for ratio in (1.0, worse)),
+        None if metric is None else chances(plan, metric, traffic, 1.0, random_seed),
+        None if metric is None or not traffic.error_share
+        else chances(plan, metric, traffic, worse, random_seed),
     )  # fmt: skip
 
 
@@ -121,9 +122,7 @@ def chances(
     worse_at = math.log(
         max(1, sum(m.action == "rollback" for m in plan.metrics)) / plan.alpha_rollback
     )
-    fallen = np.zeros(RUNS, bool)
-    for look in range(1, len(canary) + 1):
-        fallen |= ln_e_bad(metric, counts.until(look)) >= worse_at
+    fallen = (ln_e_worse_so_far(counts, metric.tolerance) >= worse_at).any(-1)
     proven = ~fallen & (ln_e_good(metric, counts) >= math.log(1 / plan.alpha_promote))
     rollback, promote = float(fallen.mean()), float(proven.mean())
     return Chances(rollback, promote, 1 - rollback - promote)

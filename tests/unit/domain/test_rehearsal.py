@@ -97,7 +97,8 @@ def test_any_traffic_has_an_answer(
     plan = PRESETS[preset]  # type: ignore[index]
     found = rehearse(plan, Traffic(requests_per_s, error_share), 10, worse)
     assert found.promote_s is not None and found.promote_s >= 10
-    for one in (found.if_equal, found.if_worse):
+    assert (found.if_worse is None) == (error_share == 0)
+    for one in (found.if_equal, found.if_worse or found.if_equal):
         assert one is not None
         assert min(one.rollback, one.promote, one.hold) >= -1e-9
         assert one.rollback + one.promote + one.hold == pytest.approx(1)
