@@ -219,7 +219,7 @@ def test_refusals_say_what_to_do(home: Any) -> None:
         (("deploy", f"digits/{stable}"), 1, "rollout start"),
         (("rollout", "start", f"digits/{stable}"), 1, "has all traffic already"),
         (("rollout", "start", f"digits/{3 - stable}", "--steps", "50,20,100"), 2, "grow"),
-        (("rollout", "promote", "digits"), 1, "No rollout of digits is open"),
+        (("rollout", "pause", "digits"), 1, "is healthy, so this cannot be done: pause"),
         (("compress", "digits/1", "--variant", "int3"), 2, "int8_static"),
         (("predict", "nothing", "--data", "examples/digit.json"), 1, "nothing"),
         (("audit", "show", "unknown", "--wait", "0"), 1, "no prediction"),
