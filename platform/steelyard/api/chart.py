@@ -62,11 +62,12 @@ def chart(statement: ModelStatement) -> Chart:
 def crossing(series: Sequence[Point]) -> Point | None:
     """From where on inference has cost at least as much as training, to this day.
 
-    A later training run may put it back: then the next crossing counts, or none.
+    A later training run may put it back: then the next crossing counts, or none. Training that
+    has no cost, as that of a version made elsewhere, is nothing that could be overtaken.
     """
     found: Point | None = None
     for point in series:
-        ahead = point.inference_nano >= point.training_nano and point.inference_nano > 0
+        ahead = 0 < point.training_nano <= point.inference_nano
         found = (found or point) if ahead else None
     return found
 
