@@ -125,7 +125,9 @@ def test_what_has_no_forecast_takes_one_line_and_not_a_row_each(client: TestClie
     assert text.count(why) == 1
     assert "How sure" not in text
     lines = client.get("/models/digits.json").json()["forecast"]
-    assert [line["missing_days"] for line in lines] == [28] * 9
+    assert len(lines) == 9
+    # Soon after midnight the seed's last day is a whole one.
+    assert {line["missing_days"] for line in lines} <= {27, 28}
 
 
 def test_a_model_shows_its_utilisation_or_why_it_is_not_known(
