@@ -52,7 +52,7 @@ def file_of(version: int) -> bytes:
         # Work whose result adds nothing; it begins with the input, or it would be done beforehand.
         random = np.random.default_rng(version).normal(0, 0.01, (SIZE, SIZE)).astype(np.float32)
         values += [numpy_helper.from_array(random, "m"),
-                   numpy_helper.from_array(np.float32(0), "zero")]  # fmt: skip
+                   numpy_helper.from_array(np.zeros((), np.float32), "zero")]  # fmt: skip
         nodes += [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
                   helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
                   helper.make_node("Add", ["m", "nothing"], ["p0"])]  # fmt: skip
