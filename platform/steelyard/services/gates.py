@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from steelyard.domain.errors import Fault, InvalidInput, NotFound, Refused
+from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.evidence import Evidence, evidence_digest, other_hardware
 from steelyard.domain.evidence_record import EvidenceRecord, Origin, check_registered, current
 from steelyard.domain.gates import (
@@ -21,6 +21,7 @@ from steelyard.domain.gates import (
     passed,
 )
 from steelyard.domain.model_version import SERVED_BY, ModelVersion
+from steelyard.services.known_models import check_models
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.evidence import EvidenceStore
@@ -95,8 +96,7 @@ class Gates:
             NotFound: there is no such model.
             InvalidInput: a limit cannot be meant so, or no reason is given.
         """
-        if model not in self._registry.models():
-            raise NotFound(f"There is no model {model!r}.", "See: steelyard models list.")
+        check_models(self._registry, model)
         _must_have_reason(reason)
         policy = replace(self.policy(model), **changes)
         check_policy(policy)

@@ -2,13 +2,14 @@
 
 import secrets
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, get_args
 
 from steelyard.domain.api_key import ApiKey, KeyRecord, Told
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
+from steelyard.services.known_models import check_models
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.api_keys import ApiKeyStore
@@ -56,7 +57,7 @@ class Keys:
         """
         told = _checked(wanted)
         if wanted.models:
-            self._must_exist(wanted.models)
+            check_models(self._registry, *wanted.models)
         key_id = "".join(secrets.choice(LETTERS) for _ in range(10))
         secret = secrets.token_urlsafe(32)
         now = self._clock.now_us()
@@ -95,12 +96,6 @@ class Keys:
             # What was typed is not repeated: it may be a whole key, secret and all.
             raise NotFound("There is no key with this id.", "See: steelyard keys list.")
         return record
-
-    def _must_exist(self, models: Sequence[str]) -> None:
-        known = set(self._registry.models())
-        for model in models:
-            if model not in known:
-                raise NotFound(f"There is no model {model!r}.", "See: steelyard models list.")
 
 
 def _checked(wanted: KeyRequest) -> Told:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from steelyard.domain.errors import Fault, InvalidInput, NotFound
+from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.serving_policy import PolicyChange, ServingPolicy
+from steelyard.services.known_models import check_models
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.serving_policies import ServingPolicyStore
@@ -37,7 +38,7 @@ class Policies:
         Raises:
             NotFound: there is no such model.
         """
-        self._must_exist(model)
+        check_models(self._registry, model)
         return self._store.history(model)
 
     def change(
@@ -51,9 +52,5 @@ class Policies:
         """
         if not values:
             raise InvalidInput(str(Fault("values", "nothing is set")), (), "Write FIELD=VALUE.")
-        self._must_exist(model)
+        check_models(self._registry, model)
         return self._store.change(model, values, actor, reason.strip(), self._clock.now_us())
-
-    def _must_exist(self, model: str) -> None:
-        if model not in self._registry.models():
-            raise NotFound(f"There is no model {model!r}.", "See: steelyard models list.")

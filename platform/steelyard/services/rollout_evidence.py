@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 from steelyard.domain.analysis import Metric, Observed, Verdict, judge_all
 from steelyard.domain.rollout import SECOND_US, Evidence, Rollout, Stretch
+from steelyard.domain.unit_spread import Spread
 from steelyard.ports.applications import ApplicationState
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.arms import ArmStore
     from steelyard.adapters.sql.rollouts import RolloutStore
+
+Spreads = tuple[Spread, Spread]
+"""The canary's and stable's."""
 
 
 class Evidences:
@@ -17,6 +21,7 @@ class Evidences:
     def __init__(self, store: "RolloutStore", arms: "ArmStore") -> None:
         self._store = store
         self._arms = arms
+        self._spreads: dict[tuple[str, str], tuple[int, Spreads]] = {}
 
     def of(
         self, rollout: Rollout, state: ApplicationState, now_us: int, settle_us: int
@@ -45,18 +50,29 @@ class Evidences:
         rows = self._store.observations(rollout.rollout_id)
         observed = {name: Observed(some) for name, some in rows.items()}
         chances = plan.alpha_rollback, plan.alpha_promote
-        for verdict, metric in zip(
-            judge_all(plan.metrics, observed, *chances), plan.metrics, strict=True
-        ):
-            if metric.required and metric.kind == "ratio" and verdict.judgement == "successful":
-                observed[metric.name] = self._with_spread(rollout, metric, observed[metric.name])
+        verdicts = judge_all(plan.metrics, observed, *chances)
+        proven = [
+            metric
+            for verdict, metric in zip(verdicts, plan.metrics, strict=True)
+            if metric.required and metric.kind == "ratio" and verdict.judgement == "successful"
+        ]
+        if not proven:
+            return verdicts
+        for metric in proven:
+            spread = self._spread(rollout, metric)
+            observed[metric.name] = Observed(observed[metric.name].rows, spread)
         return judge_all(plan.metrics, observed, *chances)
 
-    def _with_spread(self, rollout: Rollout, metric: Metric, observed: Observed) -> Observed:
+    def _spread(self, rollout: Rollout, metric: Metric) -> Spreads:
+        """That of all kept intervals; looked up again only when there is one more."""
         newest = self._store.observed_until(rollout.rollout_id, metric.name)
         end_us = (newest or rollout.created_us) + _interval_us(rollout)
-        whole = _stretch(rollout, rollout.created_us, end_us)
-        return Observed(observed.rows, self._arms.spread(metric, whole))
+        key = (rollout.rollout_id, metric.name)
+        known = self._spreads.get(key)
+        if known is None or known[0] != end_us:
+            whole = _stretch(rollout, rollout.created_us, end_us)
+            known = self._spreads[key] = (end_us, self._arms.spread(metric, whole))
+        return known[1]
 
     def _close(self, rollout: Rollout, now_us: int, settle_us: int) -> None:
         """Keep every interval that is complete by now."""

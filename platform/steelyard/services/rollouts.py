@@ -75,7 +75,7 @@ class Rollouts:
             Conflict: the model serves already, or is being deployed.
         """
         self._registry.version(model, version)
-        self.complete_promotions()
+        self._complete_promotions(model)
         current = self.stable(model)
         if current is not None:
             raise Conflict(
@@ -99,7 +99,7 @@ class Rollouts:
         """
         check_plan(plan)
         self._registry.version(model, version)
-        self.complete_promotions()
+        self._complete_promotions(model)
         current = self.stable(model)
         if current is None:
             raise Conflict(
@@ -116,7 +116,7 @@ class Rollouts:
         Raises:
             Conflict: there is no earlier version that earned all traffic.
         """
-        self.complete_promotions()
+        self._complete_promotions(model)
         open_rollout = self.store.open_rollout(model)
         if open_rollout is not None and open_rollout.rollout.kind == "canary":
             return self.act(model, "abort", actor, reason)
@@ -148,12 +148,8 @@ class Rollouts:
         )  # fmt: skip
         return self.store.create(rollout, change).rollout
 
-    def act(
-        self, model: str, verb: Verb, actor: str, reason: str = "", approver: bool = False
-    ) -> Rollout:  # fmt: skip
+    def act(self, model: str, verb: Verb, actor: str, reason: str = "") -> Rollout:
         """Apply a person's verb to the newest rollout, whatever the controller does meanwhile.
-
-        ``approver``: this person may approve steps, so promoting one that waits approves it.
 
         Raises:
             NotFound: the model was never deployed.
@@ -162,9 +158,7 @@ class Rollouts:
         for attempt in range(ATTEMPTS):
             stored = self._newest(model)
             now = self._clock.now_us()
-            waits = stored.rollout.condition == "awaiting_approval"
-            done: Verb = "approve" if approver and waits and verb == "promote" else verb
-            after = act(done, stored.rollout, now, reason)
+            after = act(verb, stored.rollout, now, reason)
             if after == stored.rollout:
                 return after
             route = _route(stored.rollout, after)
@@ -246,11 +240,14 @@ class Rollouts:
     def complete_promotions(self) -> None:
         """Record promotions that a crash left out: a healthy rollout without its history row."""
         for model in self.store.models():
-            known = {p.rollout_id for p in self.store.promotions(model)}
-            for stored in reversed(self.store.rollouts(model)):
-                healthy = stored.rollout.condition == "healthy"
-                if healthy and stored.rollout.rollout_id not in known:
-                    self._record_promotion(stored.rollout, self._clock.now_us())
+            self._complete_promotions(model)
+
+    def _complete_promotions(self, model: str) -> None:
+        known = {p.rollout_id for p in self.store.promotions(model)}
+        for stored in reversed(self.store.rollouts(model)):
+            healthy = stored.rollout.condition == "healthy"
+            if healthy and stored.rollout.rollout_id not in known:
+                self._record_promotion(stored.rollout, self._clock.now_us())
 
     def _record_promotion(self, rollout: Rollout, now_us: int) -> None:
         version = self._registry.version(rollout.model, rollout.candidate)

@@ -69,11 +69,11 @@ class Histories(RuleBasedStateMachine):
         with suppress(Conflict):
             self.delivery.rollouts.start("m", 2 if stable == 1 else 1, plan, "ada")
 
-    @rule(verb=st.sampled_from(VERBS), approver=st.booleans())
-    def act(self, verb: Verb, approver: bool) -> None:
+    @rule(verb=st.sampled_from(VERBS))
+    def act(self, verb: Verb) -> None:
         """Somebody tries a verb, which fits or is refused."""
         with suppress(Conflict):
-            self.delivery.rollouts.act("m", verb, "ada", approver=approver)
+            self.delivery.rollouts.act("m", verb, "ada")
 
     @rule()
     def rollback(self) -> None:
