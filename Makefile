@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo test check bench format browser
+.PHONY: setup demo test nightly check bench format browser
 
 setup: $(STAMP)
 
@@ -34,8 +34,19 @@ browser: setup
 NONE := [ $$? -eq 5 ]
 
 test: setup browser
-	$(BIN)/python -m pytest -m "not alone" --numprocesses $(WORKERS) --dist loadfile $(ARGS) || $(NONE)
-	$(BIN)/python -m pytest -m alone $(ARGS) || $(NONE)
+	$(BIN)/python -m pytest -m "not alone and not nightly" --numprocesses $(WORKERS) --dist loadfile $(ARGS) || $(NONE)
+	$(BIN)/python -m pytest -m "alone and not nightly" $(ARGS) || $(NONE)
+
+# What takes too long for each change: every fault at length, more of the drawn cases (the histories
+# of rollouts alone take 12 minutes), and what a fuzzer finds in ten minutes.
+DRAWN := ROLLOUT_EXAMPLES=2000 SCHEMA_EXAMPLES=2000 LEDGER_EXAMPLES=200
+FUZZ_S ?= 600
+
+nightly: setup browser
+	$(DRAWN) $(BIN)/python -m pytest tests/unit/services/test_rollout_machine.py tests/integration/api/test_schema.py tests/integration/serving/test_v2_schema.py tests/integration/sql/test_ledger_properties.py -o timeout=7200
+	$(BIN)/python -m pip install --quiet atheris==3.1.0
+	found=$$(mktemp -d) && $(BIN)/python tests/fuzz $$found tests/fuzz/corpus -max_total_time=$(FUZZ_S) -max_len=2048 -artifact_prefix=$$found/
+	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 check: setup browser
 	$(BIN)/ruff format --check
@@ -51,8 +62,9 @@ PREDICTIONS ?= 1000000
 
 bench: setup
 	$(BIN)/python tests/benchmarks/rules.py
+	$(BIN)/python tests/benchmarks/routing.py
+	$(BIN)/python tests/benchmarks/reconcile.py
 	$(BIN)/python tests/benchmarks/metering.py
-	$(BIN)/python tests/benchmarks/metering_http.py
 	$(BIN)/python tests/benchmarks/batching.py
 	$(BIN)/python tests/benchmarks/audit_lookup.py --predictions $(PREDICTIONS)
 	$(BIN)/python tests/benchmarks/ledger_at_scale.py --windows $(WINDOWS)
@@ -62,7 +74,9 @@ bench: setup
 	$(BIN)/python tests/benchmarks/compression.py
 	$(BIN)/python tests/benchmarks/serving/compare.py
 	$(BIN)/python tests/benchmarks/serving/parts.py
+	$(BIN)/python tests/benchmarks/serving/edges.py
 	$(BIN)/python tests/benchmarks/serving/footprint.py
+	$(BIN)/python -m tests.benchmarks.serving.rollback
 
 format: setup
 	$(BIN)/ruff format

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 STEELYARD = str(Path(sys.executable).parent / "steelyard")
 PORTS = {"edge_port": 8080, "grpc_port": 8081, "api_port": 8090, "mlflow_port": 8091,
-         "ray_port": 8092, "serve_port": 8093}  # fmt: skip
+         "ray_port": 8092}  # fmt: skip
 ROLLOUT = ["--steps", "5,25,50,100", "--bake", "6", "--min-requests", "20", "--interval", "1",
            "--label-maturity", "1", "--label-tolerance", "2"]  # fmt: skip
 RATE = 100

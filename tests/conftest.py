@@ -181,8 +181,7 @@ def _turn(platform: Platform) -> Rollout:
     now = platform.clock.now_us()
     token = platform.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND)
     assert token is not None
-    turn = platform.rollouts.reconcile("digits", READY, 0, token)
-    assert turn is not None
+    (turn,) = platform.rollouts.turns.all(READY, 0, token)
     if turn.after.generation:
         platform.rollouts.confirm("digits", turn.after.generation, token)
     return turn.after
@@ -207,3 +206,30 @@ def _roll_out(platform: Platform, at: int) -> None:
     platform.rollout_store.set_application("digits", 1, "ready", "", at)
     platform.rollout_store.set_application("digits", 2, "ready", "", at)
     _turn(platform)
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Callable[..., tuple[int, str, str]]]:
+    """Makes a function that types commands as a platform's operator, who has its token.
+
+    It gives exit code, standard output and standard error, the latter as one line. Words that all
+    commands begin with are said once.
+    """
+    from steelyard.cli.app import run as steelyard
+
+    def at(platform: Platform, *first: str) -> Callable[..., tuple[int, str, str]]:
+        monkeypatch.setenv("STEELYARD_HOME", str(platform.settings.home))
+        platform.settings.secret_dir.mkdir(exist_ok=True)
+        (platform.settings.secret_dir / "api.token").write_text("token")
+
+        def ask(*words: str) -> tuple[int, str, str]:
+            capsys.readouterr()
+            code = steelyard([*first, *words])
+            shown = capsys.readouterr()
+            return code, shown.out, " ".join(shown.err.split())
+
+        return ask
+
+    return at

@@ -39,4 +39,5 @@ for epoch in range(1, 9):
     # The second line, and the third.
     steelyard.report(epoch=epoch, loss=total / len(train), validation_accuracy=accuracy)
     steelyard.checkpoint(network, images[train][:8], (images[test], labels[test]),
-                         metric="validation_accuracy", mode="max")  # fmt: skip
+                         metric="validation_accuracy", mode="max",
+                         train=images[train])  # fmt: skip

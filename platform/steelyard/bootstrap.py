@@ -6,16 +6,17 @@ MLflow for it.
 
 import logging
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from steelyard.domain.errors import Refused, Unavailable
-from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO
-from steelyard.domain.onnx_file import check_onnx
+from steelyard.domain.model_files import KINDS
+from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO, SERVED_BY, TORCH
+from steelyard.domain.pin import PIN_KEY_FILE
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 
@@ -48,13 +49,17 @@ if TYPE_CHECKING:
     from steelyard.ports.model_session import ModelSession
     from steelyard.ports.power_meter import PowerMeter
     from steelyard.ports.registry import Registry
+    from steelyard.services.aliases import Aliases
     from steelyard.services.audits import Audits
+    from steelyard.services.auto_rollouts import AutoRollouts
     from steelyard.services.books import Books
     from steelyard.services.budgets import Budgets
     from steelyard.services.cards import Cards
     from steelyard.services.catalogs import Catalogs
     from steelyard.services.choosing import Choosing
     from steelyard.services.comparisons import Comparisons
+    from steelyard.services.deletions import Deletions
+    from steelyard.services.drift import Drifts
     from steelyard.services.estimates import Estimates
     from steelyard.services.explanations import Explanations
     from steelyard.services.exports import Exports
@@ -72,14 +77,17 @@ if TYPE_CHECKING:
     from steelyard.services.rollout_evidence import Evidences
     from steelyard.services.rollouts import Rollouts
     from steelyard.services.run_account import RunAccounts
+    from steelyard.services.served_versions import ServedVersions
     from steelyard.services.serving_status import ServingStatus
     from steelyard.services.statements import Statements
     from steelyard.services.witness import Witnessing
 
 log = logging.getLogger("steelyard.bootstrap")
 
-EXTRA_OF = {ONNXRUNTIME: "serving", OPENVINO: "openvino"}
+EXTRA_OF = {ONNXRUNTIME: "serving", OPENVINO: "openvino", TORCH: "torch"}
 """The extra of this distribution that brings a runtime."""
+ARCHITECTURES = "steelyard.architectures"
+"""Entry points that make a network from hyper-parameters: the only code that weights get."""
 
 
 def producer(settings: Settings, producer_id: str) -> "Producer":
@@ -176,14 +184,15 @@ def node_claim(settings: Settings, meter: "PowerMeter") -> "NodeClaim":
 
 
 def runtime_session(runtime: str, data: bytes) -> "ModelSession":
-    """An ONNX file's bytes, ready to run as every replica of that runtime runs them.
+    """A file's bytes, ready to run as every replica of that runtime runs them.
 
     Raises:
-        Refused: they are no ONNX file or reach outside of it, no replica runs this, or the library
-            is not installed here.
+        Refused: they are no file of the runtime's kind or reach outside of it, no replica runs
+            this, or the library is not installed here.
     """
-    check_onnx(data)
-    return session_class(runtime)(data)
+    opened = session_class(runtime)
+    KINDS[SERVED_BY[runtime]](data)
+    return opened(data)
 
 
 def session_class(runtime: str) -> "type[ModelSession]":
@@ -192,6 +201,8 @@ def session_class(runtime: str) -> "type[ModelSession]":
     Raises:
         Refused: no replica runs this, or the library is not installed here.
     """
+    if runtime not in SERVED_BY:
+        raise Refused(f"No replica runs {runtime}.")
     try:
         if runtime == ONNXRUNTIME:
             from steelyard.adapters.onnx_session import OnnxSession
@@ -201,12 +212,42 @@ def session_class(runtime: str) -> "type[ModelSession]":
             from steelyard.adapters.openvino_session import OpenVinoSession
 
             return OpenVinoSession
+        # The platform itself installs without torch, so what needs it is another package's.
+        for point in entry_points(group="steelyard.runtimes", name=runtime):
+            found: type[ModelSession] = point.load()
+            return found
+        raise ModuleNotFoundError(runtime)  # installed before there was such an entry point
     except ModuleNotFoundError as error:
         raise Refused(
             f"{runtime} is not installed here, and nothing else may run this file.",
             f'pip install "steelyard[{EXTRA_OF[runtime]}]" in this environment.',
         ) from error
-    raise Refused(f"No replica runs {runtime}.")
+
+
+def architecture(name: str) -> "Callable[..., Any]":
+    """What makes a network of a registered architecture from its hyper-parameters.
+
+    Raises:
+        Refused: nobody registered it here, or what it needs is not installed.
+    """
+    for point in entry_points(group=ARCHITECTURES, name=name):
+        try:
+            made: Callable[..., Any] = point.load()
+        except ImportError as error:
+            raise Refused(f"The architecture {name} does not load here: {error}.") from error
+        return made
+    known = ", ".join(sorted(entry_points(group=ARCHITECTURES).names)) or "none"
+    raise Refused(
+        f"The architecture {name[:100]!r} is not registered here; registered: {known}.",
+        f"Install the distribution that has it among its entry points {ARCHITECTURES}.",
+    )
+
+
+def architecture_of(network: type) -> str | None:
+    """Under which name a network's class is registered here, if it is."""
+    place = f"{network.__module__}:{network.__qualname__}"
+    points = entry_points(group=ARCHITECTURES)
+    return next((point.name for point in points if point.value == place), None)
 
 
 def edge_trust(settings: Settings) -> "ssl.SSLContext | bool":
@@ -275,6 +316,22 @@ def check_operator(settings: Settings) -> None:
         ) from error
     if not key:
         raise Refused(f"Only an operator may do this: the key {path} is empty.")
+
+
+def pin_key(settings: Settings) -> bytes:
+    """The operators' key that pins are made with.
+
+    Raises:
+        Refused: there is none yet, or this user may not read it.
+    """
+    path = settings.secret_dir / PIN_KEY_FILE
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii"))
+    except OSError as error:
+        raise Refused(
+            f"Only an operator may pin: the key {path} cannot be read ({error.strerror}).",
+            "`steelyard up` makes it; whoever may read it is an operator.",
+        ) from error
 
 
 def check_registry(settings: Settings) -> None:
@@ -375,6 +432,13 @@ def label_rows(file: Path) -> "Iterator[Mapping[str, Any]]":
     return read_rows(file)
 
 
+def sent_label_rows(table: IO[bytes], suffix: str) -> "Iterator[Mapping[str, Any]]":
+    """The same of a table that was sent, of the kind that a file of this suffix has."""
+    from steelyard.adapters.label_files import rows_of
+
+    return rows_of(table, suffix, "body")
+
+
 @dataclass(frozen=True)
 class Platform:
     """Every use case on the configured stores. Opening one migrates the database."""
@@ -467,7 +531,56 @@ class Platform:
         """Progressive delivery."""
         from steelyard.services.rollouts import Rollouts
 
-        return Rollouts(self.rollout_store, self.arms, self.registry, self.gates, self.clock)
+        return Rollouts(
+            self.rollout_store, self.arms, self.registry, self.gates, self.clock,
+            self.served_versions,
+        )  # fmt: skip
+
+    @cached_property
+    def served_versions(self) -> "ServedVersions":
+        """Versions that serve or did, and their files."""
+        from steelyard.adapters.sql.served_versions import ServedVersionStore
+        from steelyard.services.served_versions import ServedVersions
+
+        store = ServedVersionStore(self.engine)
+        return ServedVersions(store, self.registry, self.clock, self.settings.cache_dir)
+
+    @cached_property
+    def aliases(self) -> "Aliases":
+        """The registry's aliases beside our history."""
+        from steelyard.adapters.sql.aliases import AliasStore
+        from steelyard.services.aliases import Aliases
+
+        return Aliases(AliasStore(self.engine), self.rollout_store, self.registry, self.clock)
+
+    @cached_property
+    def drifts(self) -> "Drifts":
+        """What is done about aliases that others moved."""
+        from steelyard.services.drift import Drifts
+
+        return Drifts(self.aliases, self.rollouts, self.registry, self.clock)
+
+    @cached_property
+    def deletions(self) -> "Deletions":
+        """Taking versions out of the registry."""
+        from steelyard.adapters.sql.deletions import DeletionStore
+        from steelyard.services.deletions import Deletions
+
+        return Deletions(
+            DeletionStore(self.engine), self.rollout_store, self.operations, self.policies,
+            self.registry, self.catalog, self.clock,
+        )  # fmt: skip
+
+    @cached_property
+    def auto_rollouts(self) -> "AutoRollouts":
+        """Compressed variants that roll out by themselves."""
+        from steelyard.adapters.sql.auto_rollouts import AutoRolloutStore
+        from steelyard.services.auto_rollouts import AutoRollouts
+
+        return AutoRollouts(
+            AutoRolloutStore(self.engine), self.rollouts, self.aliases, self.gates, self.registry,
+            self.catalog, self.clock,
+        )  # fmt: skip
 
     @cached_property
     def labels(self) -> "Labels":
@@ -494,9 +607,17 @@ class Platform:
     @cached_property
     def rehearsals(self) -> "Rehearsals":
         """What carrying out a plan would take."""
-        from steelyard.services.rehearsals import Rehearsals
+        from steelyard.adapters.sql.served_time import ServedTimeStore
+        from steelyard.domain.rehearsal import Reaction
+        from steelyard.services.rehearsals import ACKNOWLEDGE_S, Device, Rehearsals
 
-        return Rehearsals(self.predictions, self.clock)
+        chosen = self.settings
+        reaction = Reaction(chosen.settle_s, chosen.tick_s, ACKNOWLEDGE_S)
+        device = Device(chosen.device_model, chosen.price_sku, chosen.region or None, reaction)
+        return Rehearsals(
+            self.predictions, ServedTimeStore(self.engine), self.catalog, self.policies, self.clock,
+            device,
+        )  # fmt: skip
 
     @cached_property
     def explanations(self) -> "Explanations":
@@ -520,7 +641,8 @@ class Platform:
         from steelyard.adapters.sql.serving_policies import ServingPolicyStore
         from steelyard.services.policies import Policies
 
-        return Policies(ServingPolicyStore(self.engine), self.registry, self.clock)
+        fields = self.settings.unit_fields.split(",")
+        return Policies(ServingPolicyStore(self.engine), self.registry, self.clock, fields)
 
     @cached_property
     def keys(self) -> "Keys":

@@ -5,12 +5,14 @@ same settings point at PostgreSQL, an MLflow server or a Ray cluster.
 """
 
 import os
+import re
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +22,7 @@ from pydantic_settings import (
 
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.model_version import MODEL_NAME
+from steelyard.domain.unit_key import FIELD
 
 MARKS = (
     "STEELYARD_CONFIG", "STEELYARD_SUPERVISED", "STEELYARD_RUN_MODEL", "STEELYARD_RUN_TEAM",
@@ -28,8 +31,16 @@ MARKS = (
 """Variables that are not settings: the TOML file's path, the supervisor's mark, a script's run,
 the key that `steelyard predict` shows."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+=[\x21-\x7e]*")
 LONGEST_SOCKET_PATH = 100
 """Unix sockets hold 107 bytes of path; HAProxy adds a suffix while it binds."""
+
+
+def _must_be_headers(text: SecretStr) -> SecretStr:
+    for pair in filter(None, text.get_secret_value().split(",")):
+        if not HEADER.fullmatch(pair.strip()) or not unquote(pair).isprintable():
+            raise ValueError("must be NAME=VALUE, with commas between several")
+    return text
 
 
 class Settings(BaseSettings):
@@ -61,6 +72,10 @@ class Settings(BaseSettings):
         default="", description="Python that has litert-torch; empty: no .tflite files are made."
     )
     host: str = Field(default="127.0.0.1", description="Address that the public ports bind to.")
+    edge: Literal["", "haproxy", "python"] = Field(
+        default="",
+        description="What the edge is; empty: HAProxy where its binary is there, else Python.",
+    )
     edge_port: int = Field(default=8080, ge=1, le=65535, description="Inference requests.")
     grpc_port: int = Field(
         default=8081, ge=0, le=65535, description="The same over gRPC; 0: not offered."
@@ -68,12 +83,11 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8090, ge=1, le=65535, description="Dashboard and API.")
     mlflow_port: int = Field(default=8091, ge=1, le=65535, description="MLflow's web pages.")
     ray_port: int = Field(default=8092, ge=1, le=65535, description="Ray's head, loopback.")
-    serve_port: int = Field(default=8093, ge=1, le=65535, description="Ray Serve, loopback.")
     serve_ports_from: int = Field(
         default=31000,
         ge=1024,
         le=64000,
-        description="First of 500 loopback ports that Ray Serve's replicas may use.",
+        description="First of 500 loopback ports; each version that is served has one.",
     )
     ray_cpus: int = Field(
         default=8,
@@ -147,8 +161,22 @@ class Settings(BaseSettings):
         pattern=f"^({MODEL_NAME.pattern})?$",
         description="Model that answers at /invocations and /ping; empty: none does.",
     )
+    unit_fields: str = Field(
+        default="parameters.unit,parameters.user,parameters.session,params.user",
+        pattern=f"^{FIELD.pattern}(,{FIELD.pattern}){{0,15}}$",
+        description="Fields of bodies that a policy may take a request's unit from; at most 16.",
+    )
     require_keys: bool = Field(
         default=False, description="Whether inference is refused without an API key."
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$",
+        description="OpenTelemetry collector that traces go to, over HTTP; empty: none do.",
+    )
+    otlp_headers: Annotated[SecretStr, AfterValidator(_must_be_headers)] = Field(
+        default=SecretStr(""),
+        description="Headers for the collector, NAME=VALUE with commas between, values %-coded.",
     )
     tls_certificate: str = Field(
         default="",
@@ -209,6 +237,11 @@ class Settings(BaseSettings):
         return min(self.power_interval_s, self.meter_interval_s / 2)
 
     @property
+    def settle_s(self) -> float:
+        """Seconds that a replica's facts may take into SQL; then an interval is complete."""
+        return 2 * self.meter_interval_s + 2 * self.tick_s
+
+    @property
     def power_dir(self) -> Path:
         """Where the node's energy meter and the processes that it meters leave word."""
         return self.run_dir / "power"
@@ -252,6 +285,13 @@ class Settings(BaseSettings):
         return f"{scheme}://{self.host}:{self.edge_port}"
 
     @property
+    def otlp_header_lines(self) -> dict[str, str]:
+        """The collector's headers by name; may hold a password, never log them."""
+        pairs = filter(None, self.otlp_headers.get_secret_value().split(","))
+        named = (pair.strip().partition("=") for pair in pairs)
+        return {name: unquote(value) for name, _, value in named}
+
+    @property
     def api_url(self) -> str:
         """Base URL of the dashboard and the API."""
         return f"http://{self.host}:{self.api_port}"
@@ -259,8 +299,11 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """Every setting as ``STEELYARD_*``, so that child processes read the same values."""
         values = self.model_dump()
-        values["database_url"] = self.database_url.get_secret_value()
-        return {f"STEELYARD_{key.upper()}": str(value) for key, value in values.items()}
+        return {f"STEELYARD_{key.upper()}": _plain(value) for key, value in values.items()}
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def load_settings(**overrides: Any) -> Settings:

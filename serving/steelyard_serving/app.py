@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import ray
 from pydantic import SecretStr
 from ray import serve
-from ray.serve.config import AutoscalingConfig, HTTPOptions, gRPCOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, ProxyLocation
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, LoggingConfig
 
 from steelyard import __version__
@@ -20,7 +20,9 @@ from steelyard.domain.errors import SteelyardError, Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
+from steelyard_serving.autoscaling import replicas_for
 from steelyard_serving.deployment import Replica
+from steelyard_serving.door_ports import forget_door
 from steelyard_serving.probe import probe
 
 NAME = re.compile(r"(?P<model>.+)-v(?P<version>[0-9]+)")
@@ -68,6 +70,7 @@ class RayApplications:
         """Drain and stop a version's application; nothing happens when it is gone."""
         self._proved.discard((model, version))
         self._declared.pop((model, version), None)
+        forget_door(self._settings, model, version)
         name = application_name(model, version)
         if name in self._overview():
             self._call(lambda: serve.delete(name, _blocking=False))
@@ -130,7 +133,7 @@ class RayApplications:
         target = serve.RunTarget(
             target=deployment.bind(served, harmless),
             name=application_name(version.model, version.version),
-            route_prefix=f"/v/{version.name}",
+            route_prefix=None,
         )
         serve.run_many(
             [target],
@@ -185,9 +188,9 @@ class RayApplications:
                 logging_level=logging.WARNING,
             )
         self._proved.clear()
+        # Replicas have doors of their own.
         serve.start(
-            http_options=HTTPOptions(host="127.0.0.1", port=self._settings.serve_port),
-            grpc_options=gRPCOptions(port=self._settings.serve_ports_from + 5),
+            proxy_location=ProxyLocation.Disabled,
             logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
         )
         self._session, self._broken = session, False
@@ -227,6 +230,7 @@ def _numbers(replicas: Replicas, settings: Settings) -> dict[str, Any]:
     return {"autoscaling_config": AutoscalingConfig(
         min_replicas=replicas.least, max_replicas=replicas.most,
         target_ongoing_requests=max(1, settings.replica_request_limit // 8),
+        policy=AutoscalingPolicy(policy_function=replicas_for),
         upscale_delay_s=5.0, downscale_delay_s=60.0,
     )}  # fmt: skip
 
@@ -269,9 +273,9 @@ def application_name(model: str, version: int) -> str:
 def deployment_name(version: ModelVersion) -> str:
     """The deployment inside it, which carries the digest: other bytes, other deployment.
 
-    The form is ONNX by whatever runtime it is run.
+    It begins with the file's form: ``onnx``, by whatever runtime it is run, or ``safetensors``.
     """
-    return f"onnx-{version.sha256[:16]}"
+    return f"{version.artifact.rpartition('.')[2]}-{version.sha256[:16]}"
 
 
 def reason_of(overview: ApplicationStatusOverview) -> str:

@@ -16,6 +16,8 @@ PROBE = "x-steelyard-probe"
 ANSWER = "x-steelyard-answer"
 SHADOWS = "x-steelyard-shadows"
 """On a shadow's request: the prediction that was answered to the client."""
+CHOSEN = ("stable", "canary", "shadow", "fallback")
+"""What the edge may say of a request that did not ask for its version."""
 BINARY = "data:;base64,"
 """What a recorded body begins with that is not text."""
 
@@ -69,7 +71,7 @@ def record_of(answered: Answered, digest: KeyedDigest) -> dict[str, object]:
     unit = told("x-steelyard-unit")
     return {
         "prediction_id": prediction_id,
-        "arm": arm if arm in ("stable", "canary", "shadow") else "pinned",
+        "arm": arm if arm in CHOSEN else "pinned",
         "lineage": told("x-steelyard-lineage") or "-",
         "generation": _whole(told("x-steelyard-generation", "")) or 0,
         "bucket": _whole(told("x-steelyard-bucket", "")),

@@ -69,6 +69,7 @@ class CachedInference:
     async def _run(self, work: Work, request: InferRequest) -> Inferred:
         asked = request.inputs, request.items, work.deadline_ns, work.policy
         work.pause()
+        work.asked_ns = time.perf_counter_ns()
         inferred = self._executor.at_once(*asked)
         if inferred is None:
             inferred = await self._executor.infer(*asked)

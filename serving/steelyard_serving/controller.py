@@ -11,10 +11,11 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from steelyard.bootstrap import Platform, counters
-from steelyard.domain.errors import NotFound, Refused, SteelyardError, Unavailable
+from steelyard.domain.errors import NotFound, Refused, SteelyardError
 from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
 from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.serving_snapshot import Snapshot
@@ -28,11 +29,15 @@ from steelyard.ports.traffic_router import TrafficRouter
 from steelyard.services.retention import MOST
 from steelyard.settings import load_settings
 from steelyard_serving.app import RayApplications
+from steelyard_serving.registry_watch import RegistryWatch
 from steelyard_serving.snapshot_file import SnapshotFile
 from steelyard_serving.traffic_router import EdgeRouter
 
 LEASE_TTL_US = 5 * SECOND_US
 ERASE_EVERY_S = 3_600
+HEAR_EVERY_S = 0.1
+"""How soon a rollback is heard between two turns."""
+
 Key = tuple[str, int]
 log = logging.getLogger("steelyard.controller")
 
@@ -48,13 +53,17 @@ class Controller:
     _served: dict[Key, ServedVersion] = field(default_factory=dict)
     _refused: dict[Key, str] = field(default_factory=dict)
     _published: dict[Key, ApplicationState] = field(default_factory=dict)
-    _mirrored: dict[str, int] = field(default_factory=dict)
     _confirmed: dict[str, int] = field(default_factory=dict)
+    _heard: int = 0
+    _diverted: frozenset[Key] = frozenset()
     _posted: float = float("-inf")
     _erased: float = float("-inf")
-    _missed: str = ""
     _leads: bool = False
     _telling: threading.Lock = field(default_factory=threading.Lock)
+    _watch: RegistryWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._watch = RegistryWatch(self.platform)
 
     def turn(self) -> bool:
         """Reconcile everything once; False when another controller holds the lease."""
@@ -66,20 +75,34 @@ class Controller:
         self._leads = token is not None
         if token is None:
             return False
+        self._hurry(token)
         snapshot = self._write_snapshot()
         self._meter()
-        platform.rollouts.complete_promotions()
-        states = self._run_desired()
-        settings = platform.settings
-        settle_us = int((2 * settings.meter_interval_s + 2 * settings.tick_s) * SECOND_US)
-        for model in platform.rollout_store.models():
-            turn = platform.rollouts.reconcile(model, states, settle_us, token)
-            if turn and turn.before != turn.after:
-                log.info("%s: %s, %s", model, turn.after.condition, turn.after.reason)
+        platform.rollouts.complete_promotions(token)
+        states = self._run_desired(snapshot.policies)
+        settle_us = int(platform.settings.settle_s * SECOND_US)
+        for turn in platform.rollouts.turns.all(states, settle_us, token):
+            after = turn.after
+            if turn.before != after:
+                log.info("%s/%d: %s, %s", after.model, after.candidate, after.condition,
+                         after.reason)  # fmt: skip
+        self.router.steer(snapshot.policies, _ready(states))
         self._route(states, token)
+        self._tell_diverted()
         self.router.limit(snapshot.keys)
-        self._mirror_aliases()
+        self._watch.turn(token)
         return True
+
+    def is_asked(self) -> bool:
+        """Whether something was decided since the last turn began."""
+        return self._leads and self.platform.rollout_store.newest_event() != self._heard
+
+    def _hurry(self, token: int) -> None:
+        """What was decided since the last turn, before everything that may take a while."""
+        newest = self.platform.rollout_store.newest_event()
+        if newest != self._heard and self._published:
+            self._route(self._published, token)
+        self._heard = newest
 
     def tell_replicas(self) -> None:
         """Write what replicas go by, if this controller leads; from any thread, also in a turn."""
@@ -111,7 +134,7 @@ class Controller:
         self._posted = time.monotonic()
         self._fold_counters()
         self._erase()
-        self._ask_registry()
+        self._watch.learn()  # after posting, which does not wait for answers
 
     def _fold_counters(self) -> None:
         try:
@@ -130,26 +153,15 @@ class Controller:
         if sum(one.segments for one in erased) < MOST:
             self._erased = time.monotonic()
 
-    def _ask_registry(self) -> None:
-        """Learn versions and publish the head, after posting, which does not wait for answers."""
-        try:
-            self.platform.learn_versions()
-        except Unavailable as error:
-            if str(error) != self._missed:
-                log.warning("%s", error)
-            self._missed = str(error)
-            return
-        self._missed = ""
-        self.platform.witnessing.publish().tell(log)
-
-    def _run_desired(self) -> Mapping[Key, ApplicationState]:
+    def _run_desired(
+        self, policies: Mapping[str, ServingPolicy]
+    ) -> Mapping[Key, ApplicationState]:  # fmt: skip
         """Start what should run, stop what should not, publish how it is."""
         wanted: set[Key] = set()
-        policies = self.platform.policies.current()
-        for model in self.platform.rollout_store.models():
+        for model, desired in self.platform.operations.all_desired().items():
             policy = policies.get(model, ServingPolicy())
             replicas = Replicas(policy.replicas_min, policy.replicas_max)
-            for version in self.platform.operations.desired(model).versions:
+            for version in desired.versions:
                 wanted.add((model, version))
                 self._ensure((model, version), replicas)
         states = dict(self.applications.states()) if wanted or self._published else {}
@@ -163,15 +175,12 @@ class Controller:
 
     def _ensure(self, key: Key, replicas: Replicas) -> None:
         if key not in self._served and key not in self._refused:
-            registry = self.platform.registry
             try:
-                version = registry.version(*key)
-                path = registry.fetch(version, self.platform.settings.cache_dir)
+                self._served[key] = self.platform.served_versions.served(*key)
             except (Refused, NotFound) as error:
                 log.error("%s/%d: %s", *key, error)
                 self._refused[key] = str(error)
                 return
-            self._served[key] = ServedVersion(version, path)
         if key in self._served:
             self.applications.ensure(self._served[key], replicas)
 
@@ -188,12 +197,7 @@ class Controller:
         self._published = dict(states)
 
     def _route(self, states: Mapping[Key, ApplicationState], token: int) -> None:
-        store = self.platform.rollout_store
-        routes = {
-            model: route
-            for model in store.models()
-            if (route := store.route(model)) is not None
-        }  # fmt: skip
+        routes = self.platform.rollout_store.fleet.routes()
         ready = _ready(states)
         self.router.apply(routes, ready)
         for model, route in routes.items():
@@ -201,12 +205,13 @@ class Controller:
                 self.platform.rollouts.confirm(model, route.generation, token)
                 self._confirmed[model] = route.generation
 
-    def _mirror_aliases(self) -> None:
-        for model in self.platform.rollout_store.models():
-            stable = self.platform.rollouts.stable(model)
-            if stable is not None and self._mirrored.get(model) != stable:
-                self.platform.registry.set_alias(model, "champion", stable)
-                self._mirrored[model] = stable
+    def _tell_diverted(self) -> None:
+        """What the edge's guard did without us; the records of its reasons decide the rest."""
+        diverted = self.router.diverted()
+        for key in sorted(diverted - self._diverted):
+            log.warning("%s/%d: its newest answers were failures, the edge asks stable instead",
+                        *key)  # fmt: skip
+        self._diverted = diverted
 
 
 def _ready(states: Mapping[Key, ApplicationState]) -> frozenset[Key]:
@@ -222,7 +227,7 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
     teller = threading.Thread(target=_keep_told, args=(controller, stop, tick_s), name="teller")
     teller.start()
     told = ""
-    while not stop.wait(tick_s):
+    while not _pause(controller, stop, tick_s):
         try:
             controller.turn()
         except SteelyardError as error:
@@ -236,6 +241,16 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
                 log.info("turns work again")
             told = ""
     teller.join()
+
+
+def _pause(controller: Controller, stop: threading.Event, tick_s: float) -> bool:
+    """Wait for the next turn, and no longer when somebody decides; True when it is the end."""
+    until = time.monotonic() + tick_s
+    while (left_s := until - time.monotonic()) > 0 and not stop.wait(min(left_s, HEAR_EVERY_S)):
+        with suppress(SteelyardError):  # the turns say so
+            if controller.is_asked():
+                break
+    return stop.is_set()
 
 
 def _keep_told(controller: Controller, stop: threading.Event, tick_s: float) -> None:

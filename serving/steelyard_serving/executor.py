@@ -16,7 +16,7 @@ from steelyard.domain.serving_policy import ServingPolicy
 from steelyard_serving.batching import Learned, Waiting, seen_arrival, seen_inference, take
 from steelyard_serving.deadline import Expired
 from steelyard_serving.inference import NONE, Inference, Inferred, Inputs, Ran
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 
 SLOW_NS = 5_000_000
 """An inference longer than this runs in the thread."""
@@ -34,7 +34,7 @@ class _Call:
 class Executor:
     """The one place where a replica's model runs."""
 
-    def __init__(self, model: OnnxModel, unclaimed: Callable[[int], None]) -> None:
+    def __init__(self, model: LoadedModel, unclaimed: Callable[[int], None]) -> None:
         """``unclaimed`` gets the nanoseconds of inferences whose requests had been given up."""
         self._model = model
         self._inference = Inference(model)

@@ -14,7 +14,7 @@ import numpy as np
 from steelyard_serving.batching import Waiting, shares
 from steelyard_serving.deadline import Expired
 from steelyard_serving.protocols.tensors import Array
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 
 log = logging.getLogger(__name__)
 Inputs = Mapping[str, Array]
@@ -51,7 +51,7 @@ class Ran(NamedTuple):
 class Inference:
     """Runs a model and numbers its inferences."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._numbers = count(1)
         self.shareable = model.takes_batches

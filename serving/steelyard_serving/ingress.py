@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 from steelyard.domain.audit import BLAMELESS
@@ -14,7 +14,7 @@ from steelyard_serving.pipeline import INFERENCE_FAILED, Checks, Pipeline
 from steelyard_serving.protocols import open_inference, scoring
 from steelyard_serving.protocols.protocol import Headers, InferenceProtocol, Written
 from steelyard_serving.protocols.statistics import Statistics
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.shadow import Shadow
 from steelyard_serving.work import Work
 
@@ -30,6 +30,13 @@ FOUND: Mapping[bool | None, Literal["hit", "miss"] | None] = {
 """What the metrics call a look into the cache; None: there was none."""
 
 
+class Traces(Protocol):
+    """Where requests go whose callers keep their traces."""
+
+    def offer(self, work: Work, status: int) -> None:
+        """Take over an answered request; never waits or raises."""
+
+
 class Answer(NamedTuple):
     """Status, body and headers."""
 
@@ -43,17 +50,19 @@ class Ingress:
 
     def __init__(
         self,
-        model: OnnxModel,
+        model: LoadedModel,
         meter: Meter,
         body_limit_bytes: int,
         checks: Checks | None = None,
         metrics: Metrics | None = None,
         shadow: Shadow | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._version = version = model.version
         self._meter = meter
         self._metrics = metrics
         self._shadow = shadow
+        self._traces = traces
         self._statistics = Statistics()
         self._pipeline = Pipeline(model, body_limit_bytes, checks or Checks(), self._unclaimed)
         self._said = {
@@ -99,8 +108,8 @@ class Ingress:
         if not work.probe:
             self._observe(work, outcome)
             if self._shadow is not None and outcome.status == 200 and work.body is not None:
-                rule = work.snapshot.shadows.get(self._version.model)
-                self._shadow.offer(rule, asked, headers, work.body, prediction_id)
+                rules = work.snapshot.shadows.get(self._version.model, ())
+                self._shadow.offer(rules, asked, headers, work.body, prediction_id)
         return self._reply(prediction_id, outcome.status, written)
 
     def _count(self, answered: Answered) -> None:
@@ -122,12 +131,14 @@ class Ingress:
     def _observe(self, work: Work, outcome: Outcome) -> None:
         """Count for whoever watches, by the status that the client sees."""
         self._statistics.add(work, outcome.status == 200)
+        status = 500 if outcome.status == INFERENCE_FAILED else outcome.status
         if self._metrics is not None:
             if work.leads:
                 self._metrics.executed(work.rows)
-            status = 500 if outcome.status == INFERENCE_FAILED else outcome.status
             duration_ns = time.perf_counter_ns() - work.arrived_ns
             self._metrics.observe(status, duration_ns, work.queue_ns, FOUND[work.cached])
+        if self._traces is not None:
+            self._traces.offer(work, status)
 
     def _unclaimed(self, busy_ns: int) -> None:
         """Time that was spent, and nobody is left to be answered."""

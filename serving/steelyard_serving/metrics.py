@@ -10,7 +10,15 @@ from typing import Literal
 
 from steelyard import bootstrap
 from steelyard.domain.model_version import ModelVersion
-from steelyard.domain.serving_counters import CODES, OTHER, SLOTS, Served, bucket_slot
+from steelyard.domain.serving_counters import (
+    CODES,
+    OTHER,
+    SHADOW,
+    SLOTS,
+    TRACES,
+    Served,
+    bucket_slot,
+)
 from steelyard.settings import Settings
 
 _CODE_SLOT = {code: SLOTS.index(f"code_{code}") for code in CODES}
@@ -18,7 +26,8 @@ _OTHER_CODE = SLOTS.index(f"code_{OTHER}")
 _DURATION, _QUEUE = SLOTS.index("duration_ns"), SLOTS.index("queue_ns")
 _ROWS, _BATCHES = SLOTS.index("rows"), SLOTS.index("batches")
 _CACHE = {"hit": SLOTS.index("cache_hits"), "miss": SLOTS.index("cache_misses")}
-_SHADOW = {name: SLOTS.index(f"shadow_{name}") for name in ("sent", "failed", "dropped")}
+_SHADOW = {name: SLOTS.index(f"shadow_{name}") for name in SHADOW}
+_TRACES = {name: SLOTS.index(f"traces_{name}") for name in TRACES}
 
 
 class Metrics:
@@ -63,3 +72,8 @@ class Metrics:
         """Count what became of one copy for a shadow version."""
         with self._lock:
             self._counts[_SHADOW[outcome]] += 1
+
+    def traced(self, outcome: Literal["sent", "failed", "dropped"], count: int) -> None:
+        """Count what became of traces on their way to the collector."""
+        with self._lock:
+            self._counts[_TRACES[outcome]] += count

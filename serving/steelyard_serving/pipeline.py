@@ -31,7 +31,7 @@ from steelyard_serving.protocols.faults import TooLarge, UnknownMediaType
 from steelyard_serving.protocols.protocol import InferRequest, Written
 from steelyard_serving.protocols.tensors import classes
 from steelyard_serving.quota import Quota
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.work import NOTHING_SET, Work
 
 INFERENCE_FAILED = 520
@@ -80,7 +80,7 @@ class Pipeline:
 
     def __init__(
         self,
-        model: OnnxModel,
+        model: LoadedModel,
         body_limit_bytes: int,
         checks: Checks,
         unclaimed: Callable[[int], None],

@@ -13,10 +13,8 @@ from steelyard.domain.model_version import Signature
 from steelyard_serving.protocols.tensors import Array
 
 
-def cut(
-    key: ApiKey | None, outputs: Mapping[str, Array], signature: Signature
-) -> Mapping[str, Array]:
-    """The outputs as this key is told them; pure, the given arrays stay as they are.
+def cut(key: ApiKey, outputs: Mapping[str, Array], signature: Signature) -> Mapping[str, Array]:
+    """The outputs as a key is told them that is not told all; pure, the arrays stay as they are.
 
     Scores are the outputs of floats with at least two dimensions and two classes: along the last
     dimension, from four dimensions on along the second, as torch has them. Other outputs are not
@@ -26,8 +24,6 @@ def cut(
     greatest scores as they are. The others become 0; where any score is negative, as those of
     logits are, the least number of the type, for 0 would be greater than some of those told.
     """
-    if key is None or key.told == "all":
-        return outputs
     told = dict(outputs)
     for spec in signature.outputs:
         value = told.get(spec.name)

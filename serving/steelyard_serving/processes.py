@@ -5,6 +5,7 @@ import sys
 from steelyard.domain.supervision import Probe, ProcessSpec
 from steelyard.settings import Settings
 from steelyard_serving.edge.tls import check_certificate
+from steelyard_serving.edge_kind import edge_kind
 from steelyard_serving.environment import environment, prepare
 
 LOOPBACK = "127.0.0.1"
@@ -41,13 +42,12 @@ def ray_head(settings: Settings) -> ProcessSpec:
     }
     return ProcessSpec(
         name="ray",
-        command=(sys.executable, "-m", "steelyard_serving.head", "--head", "--block",
+        command=(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
                  "--disable-usage-stats", *(f"{key}={value}" for key, value in options.items())),
         environment=environment(settings),
         probe=Probe(address=(LOOPBACK, settings.ray_port)),
         ports={
             "ray_port": (LOOPBACK, settings.ray_port),
-            "serve_port": (LOOPBACK, settings.serve_port),
             "serve_ports_from": (LOOPBACK, settings.serve_ports_from),
         },
         start_timeout_s=90.0,
@@ -56,10 +56,11 @@ def ray_head(settings: Settings) -> ProcessSpec:
 
 
 def edge(settings: Settings) -> ProcessSpec:
-    """The public door: renders its configuration and becomes HAProxy."""
+    """The public door: HAProxy, which renders its configuration first, or the edge in Python."""
+    module = {"haproxy": "edge", "python": "python_edge"}[edge_kind(settings)]
     return ProcessSpec(
         name="edge",
-        command=(sys.executable, "-m", "steelyard_serving.edge"),
+        command=(sys.executable, "-m", f"steelyard_serving.{module}"),
         environment=settings.as_environment(),
         probe=Probe(url=f"{settings.edge_url}/v2/health/live"),
         ports={"edge_port": (settings.host, settings.edge_port)},

@@ -119,15 +119,13 @@ class Quota:
         # What is to be counted the next time that a key's file is open to us anyway.
         self._waiting: dict[str, list[int]] = {}
 
-    def take(self, key: ApiKey | None, model: str, items: int, now_us: int) -> None:
+    def take(self, key: ApiKey, model: str, items: int, now_us: int) -> None:
         """Count a request of ``items`` rows that is about to be answered.
 
         Raises:
             Denied: 429, the key has asked too often in this minute or too much today, and nothing
                 of its budget is spent; 503, it cannot be counted.
         """
-        if key is None:
-            return
         waiting = self._waiting.get(key.key_id)
         if waiting is None:
             waiting = self._waiting[key.key_id] = [0] * len(COUNTED)
@@ -163,7 +161,7 @@ class Quota:
             return 0
         return self._tally(file_name(key.key_id, model)).spent(now_us // DAY_US)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Count what waits, and close the files."""
         for key_id, waiting in self._waiting.items():
             self._tally(file_name(key_id)).take(0, 0, UNLIMITED, waiting)

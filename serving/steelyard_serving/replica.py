@@ -11,8 +11,8 @@ from steelyard.domain.model_version import ModelVersion
 from steelyard_serving.protocols.tensors import DTYPES, Array, zeros
 
 
-class OnnxModel:
-    """A version that answers. Nothing of the artefact is executed but the graph itself.
+class LoadedModel:
+    """A version that answers. No code comes from the artefact: graphs and weights are data.
 
     The very bytes whose digest was checked are loaded, so the file cannot change in between.
     """

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from steelyard.domain.audit_digest import KEY_FILE
+from steelyard.domain.pin import PIN_KEY_FILE
 from steelyard.settings import Settings
 
 KEY_BYTES = 32
@@ -18,6 +19,11 @@ def bucket_key(settings: Settings) -> bytes:
 def serving_key(settings: Settings) -> bytes:
     """The key that the snapshot for replicas is signed with."""
     return bytes.fromhex(_read_or_make(settings.secret_dir / "serving.key"))
+
+
+def pin_key(settings: Settings) -> bytes:
+    """The operators' key, that pins are made with and the edge checks them by."""
+    return bytes.fromhex(_read_or_make(settings.secret_dir / PIN_KEY_FILE))
 
 
 def audit_key(settings: Settings) -> bytes:

@@ -10,6 +10,7 @@ import http.client
 import logging
 import queue
 import threading
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from steelyard.domain.model_version import ModelVersion
@@ -17,6 +18,7 @@ from steelyard.domain.serving_snapshot import Shadow as Rule
 from steelyard.domain.traffic import BUCKETS
 from steelyard.settings import Settings
 from steelyard_serving.audit import ANSWER, SHADOWS
+from steelyard_serving.door_ports import LOOPBACK, door_port
 from steelyard_serving.internal import INTERNAL, mark
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.protocols.protocol import Headers
@@ -45,6 +47,14 @@ class Copy(NamedTuple):
     body: bytes
 
 
+def _copy(
+    version: int, asked: str, headers: Headers, body: bytes, prediction_id: str, our_mark: str
+) -> Copy:
+    kept = {name: headers[name] for name in COPIED if name in headers}
+    kept |= {"x-steelyard-arm": "shadow", SHADOWS: prediction_id, INTERNAL: our_mark}
+    return Copy(version, asked, kept, body)
+
+
 class Shadow:
     """Sends copies of what one replica answered."""
 
@@ -56,30 +66,30 @@ class Shadow:
         self._bytes = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._port = settings.serve_port
+        self._settings = settings
         self._complaint = ""
 
     def offer(
-        self, rule: Rule | None, asked: str, headers: Headers, body: bytes, prediction_id: str
+        self, rules: Sequence[Rule], asked: str, headers: Headers, body: bytes, prediction_id: str
     ) -> None:
-        """Copy a request that was answered, if the rule and its bucket ask for it.
+        """Copy a request that was answered, for every rule that it and its bucket fall under.
 
-        ``rule`` is ``snapshot.shadows.get(model)``; ``body`` is the request's, decompressed.
-        Never waits and never raises. Only what the edge gave to stable is copied, so that a pair
-        compares stable with the shadow and no copy is copied again.
+        ``rules`` are ``snapshot.shadows`` of the model; ``body`` is the request's, decompressed.
+        Never waits and never raises. Only what the edge gave to the rule's arm is copied, so that
+        a pair compares two versions of one split and no copy is copied again.
         """
-        if rule is None or headers.get("x-steelyard-arm") != "stable":
-            return
-        if rule.version == self._version.version or not sampled(headers, rule.share_bp):
-            return
-        kept = {name: headers[name] for name in COPIED if name in headers}
-        kept |= {"x-steelyard-arm": "shadow", SHADOWS: prediction_id, INTERNAL: self._mark}
-        copy = Copy(rule.version, asked, kept, body)
+        for rule in rules:
+            if rule.of != headers.get("x-steelyard-arm") or rule.version == self._version.version:
+                continue
+            if sampled(headers, rule.share_bp):
+                self._put(_copy(rule.version, asked, headers, body, prediction_id, self._mark))
+
+    def _put(self, copy: Copy) -> None:
         with self._lock:
-            if self._bytes + len(body) > WAITING_BYTES or self._copies.full():
+            if self._bytes + len(copy.body) > WAITING_BYTES or self._copies.full():
                 self._metrics.shadowed("dropped")
                 return
-            self._bytes += len(body)
+            self._bytes += len(copy.body)
             self._copies.put_nowait(copy)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
@@ -99,14 +109,25 @@ class Shadow:
         thread.join(STOP_S)
 
     def _run(self) -> None:
-        wire = _Wire(self._port)
+        wires: dict[int, _Wire] = {}
         while (copy := self._copies.get()) is not None:
-            failure = wire.ask(f"/v/{self._version.model}/{copy.version}/{copy.asked}", copy)
+            failure = self._sent(copy, wires)
             self._metrics.shadowed("failed" if failure else "sent")
             self._complain(failure)
             with self._lock:
                 self._bytes = max(0, self._bytes - len(copy.body))
-        wire.close()
+        for wire in wires.values():
+            wire.close()
+
+    def _sent(self, copy: Copy, wires: dict[int, "_Wire"]) -> str:
+        """Ask the shadow's replicas at their door; why that failed."""
+        model = self._version.model
+        port = door_port(self._settings, model, copy.version)
+        if port is None:
+            return f"{model}/{copy.version} has no replica here"
+        if port not in wires:
+            wires[port] = _Wire(port)
+        return wires[port].ask(f"/v/{model}/{copy.version}/{copy.asked}", copy)
 
     def _complain(self, failure: str) -> None:
         """Say it once, and again only after it was well or if something else is wrong."""
@@ -116,7 +137,7 @@ class Shadow:
 
 
 class _Wire:
-    """One connection to Ray Serve on this machine, opened again when it breaks."""
+    """One connection to a version's door, opened again when it breaks."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -130,7 +151,7 @@ class _Wire:
 
     def _once(self, path: str, copy: Copy) -> str:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self._port, TIMEOUT_S)
+            self._connection = http.client.HTTPConnection(LOOPBACK, self._port, TIMEOUT_S)
         try:
             self._connection.request("POST", path, copy.body, copy.headers)
             response = self._connection.getresponse()
@@ -152,7 +173,7 @@ class _Wire:
 def sampled(headers: Headers, share_bp: int) -> bool:
     """Whether a request's bucket is in the share: the same unit always is, or never.
 
-    The share is the highest buckets, because a canary takes the lowest away from stable.
+    The share is the highest buckets, because canaries take the lowest away from stable first.
 
     >>> sampled({"x-steelyard-bucket": "9000"}, 1000), sampled({"x-steelyard-bucket": "8999"}, 1000)
     (True, False)

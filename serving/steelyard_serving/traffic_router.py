@@ -6,13 +6,17 @@ from pathlib import Path
 
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Conflict, Unavailable
+from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 from steelyard.settings import Settings
+from steelyard_serving.door_ports import doors
 from steelyard_serving.edge.admin import AdminSocket
+from steelyard_serving.edge.canary import GUARD
 from steelyard_serving.edge.files import edge_files
 from steelyard_serving.edge.limits import limit_entries
 from steelyard_serving.edge.maps import (
     deployed_entries,
+    door_entries,
     generations,
     read_map,
     route_entries,
@@ -20,6 +24,7 @@ from steelyard_serving.edge.maps import (
     text_of,
     write_private,
 )
+from steelyard_serving.edge.steering import steering_entries
 from steelyard_serving.secret_files import private_dir
 
 SETTLE_S = 3.0
@@ -30,6 +35,7 @@ class EdgeRouter:
     """Owns the maps. The files are what a restarted edge begins with."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._files = edge_files(settings)
         self._admin = AdminSocket(self._files.admin)
 
@@ -46,6 +52,7 @@ class EdgeRouter:
         files = self._files
         # A version may be asked for before it gets traffic, and after it lost it.
         plan = [
+            (files.doors, door_entries(doors(self._settings))),
             (files.deployed, deployed_entries(deployed)),
             (files.routes, wanted),
             (files.status, status_entries(routes, deployed)),
@@ -62,7 +69,31 @@ class EdgeRouter:
         Raises:
             Unavailable: the edge does not take them; a restarted edge will read them from disk.
         """
-        file, entries = self._files.limits, limit_entries(keys)
+        self._keep(self._files.limits, limit_entries(keys))
+
+    def steer(
+        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
+    ) -> None:
+        """Let exactly these policies say where units are found and which headers choose a version.
+
+        Raises:
+            Unavailable: the edge does not take them; a restarted edge will read them from disk.
+        """
+        self._keep(self._files.steering, steering_entries(policies, deployed))
+
+    def diverted(self) -> frozenset[tuple[str, int]]:
+        """The versions whose share the edge's own guard sends to stable now.
+
+        Raises:
+            Unavailable: the edge does not answer.
+        """
+        rows = self._admin.show_table(GUARD)
+        parts = (key.split("/") for key, values in rows.items() if values.get("gpt0") == "1")
+        live = generations(read_map(self._files.routes))
+        return frozenset((model, int(version)) for model, version, generation in parts
+                         if live.get(model) == int(generation))  # fmt: skip
+
+    def _keep(self, file: Path, entries: Mapping[str, str]) -> None:
         private_dir(self._files.folder)
         if read_map(file) != entries or not file.exists():
             write_private(file, text_of(entries))

@@ -38,6 +38,12 @@ class Work:
     lookup_ns = 0
     infer_ns = 0
     queue_ns = 0
+    asked_ns = 0
+    """When it asked for an inference, by the clock of ``arrived_ns``; 0: it never did."""
+    begun_ns = 0
+    """When its inference began; 0: it never did."""
+    told_ns = 0
+    """When the outputs were there."""
 
     def __init__(
         self,
@@ -70,7 +76,9 @@ class Work:
         self.infer_ns = one.infer_ns
         self.busy_ns += one.infer_ns
         self.batch, self.rows, self.leads = one.batch, one.rows, one.leads
-        self._since_ns = time.perf_counter_ns()
+        self.told_ns = self._since_ns = time.perf_counter_ns()
+        if one.rows:
+            self.begun_ns = self.asked_ns + one.queue_ns
 
     def odd(self, flag: str) -> None:
         """Note what is odd about the inputs."""

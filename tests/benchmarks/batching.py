@@ -32,7 +32,7 @@ from steelyard.settings import Settings
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.pipeline import Checks, Unchanging
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 
 CLIENTS = (1, 8, 64)
 TARGET_MS, ITEMS = 1_000, 64
@@ -133,7 +133,7 @@ MODELS: Mapping[str, tuple[Callable[[], ModelProto], bool, tuple[int, ...], tupl
 """Name: how it is made, whether in INT8, the shape of a row and of its answer."""
 
 
-def loaded(name: str, folder: Path) -> OnnxModel:
+def loaded(name: str, folder: Path) -> LoadedModel:
     """A model as a replica holds it."""
     make, int8, takes, gives = MODELS[name]
     path = folder / f"{name.replace(' ', '-')}.onnx"
@@ -144,13 +144,13 @@ def loaded(name: str, folder: Path) -> OnnxModel:
     signature = Signature(
         (TensorSpec("x", "FP32", (-1, *takes)),), (TensorSpec("y", "FP32", (-1, *gives)),)
     )
-    return OnnxModel(ModelVersion(
+    return LoadedModel(ModelVersion(
         "bench", 1, "run", "bench", path.name, hashlib.sha256(data).hexdigest(), len(data),
         "int8" if int8 else "fp32", "trained", signature, 1,
     ), path)  # fmt: skip
 
 
-def alone(model: OnnxModel, rows: int) -> float:
+def alone(model: LoadedModel, rows: int) -> float:
     """Milliseconds a row of onnxruntime, without anything around it."""
     shape = model.version.signature.inputs[0].shape[1:]
     x = np.random.default_rng(1).standard_normal((rows, *shape), np.float32)

@@ -3,8 +3,8 @@
     python tests/benchmarks/metering.py
 
 The requests go through a replica's own Python (parsing, inference in ONNX Runtime, encoding,
-counting, the record) in this process, in rounds that alternate. In production Ray Serve and HTTP
-come on top; ``metering_http.py`` measures there.
+counting, the record) in this process, in rounds that alternate. In production HTTP
+comes on top; ``serving/parts.py`` measures there.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from steelyard.settings import Settings
 from steelyard_serving.audit import Answered, Outcome
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import RECORDS_TO_FLUSH, Meter
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 
 ADDS, REQUESTS, ROUNDS = 200_000, 2_000, 9
 WIDTH, HIDDEN, CLASSES = 784, 128, 10
@@ -146,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         settings = Settings(home=Path(name))
         version, path = network(Path(name))
-        meter, model = Meter(settings, version), OnnxModel(version, path)
+        meter, model = Meter(settings, version), LoadedModel(version, path)
         on, off = (kind(model, meter, settings.body_limit_bytes) for kind in (Ingress, Unmetered))
         adding(meter)
         counting(on, meter)

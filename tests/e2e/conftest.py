@@ -30,19 +30,20 @@ def free_ports(count: int) -> list[int]:
 class Home:
     """One platform, as its operator sees it."""
 
-    ranges = itertools.count(42_000, 500)  # Ray Serve's ports: two homes may be up at once
+    ranges = itertools.count(42_000, 500)  # replicas' ports: two homes may be up at once
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hurried: bool = True) -> None:
+        """Empty; ``hurried`` meters, posts and turns more often than by default."""
         path.mkdir(parents=True)
-        edge, grpc, api, mlflow, ray, serve = free_ports(6)
+        edge, grpc, api, mlflow, ray = free_ports(5)
         self.path = path
         self.edge = f"http://127.0.0.1:{edge}"
         names = {"edge_port": edge, "grpc_port": grpc, "api_port": api,
-                 "mlflow_port": mlflow, "ray_port": ray, "serve_port": serve,
+                 "mlflow_port": mlflow, "ray_port": ray,
                  "serve_ports_from": next(self.ranges)}  # fmt: skip
         numbers = [f"{name} = {port}" for name, port in names.items()]
         times = ["meter_interval_s = 1.0", "posting_interval_s = 1.0", "tick_s = 0.3"]
-        lines = ['region = "DEU"', *times, *numbers]
+        lines = ['region = "DEU"', *(times if hurried else []), *numbers]
         (path / "steelyard.toml").write_text("\n".join(lines) + "\n")
         ours = ("STEELYARD_", "RAY_", "MLFLOW_")  # other tests in this process set some
         clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}

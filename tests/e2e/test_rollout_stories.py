@@ -7,32 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import httpx2
 import numpy as np
-import onnx
 import psutil
 import pytest
 import yaml
-from mlflow import MlflowClient
-from onnx import TensorProto, helper, numpy_helper
 
 from steelyard.bootstrap import Platform
-from steelyard.domain.model_version import Candidate, Signature, TensorSpec
+from steelyard.domain.rollout import Rollout
 from steelyard.settings import Settings
+
+from .made_models import classifier, register
 
 NewHome = Callable[[str], AbstractContextManager[Any]]
 pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(300)]
 MODEL = "stories"
-SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 8)),), (TensorSpec("y", "FP32", (-1, 8)),))
 STABLE, GOOD, SLOW, WRONG, DEAR, CRASHING, UNASKED = range(1, 8)
 WORK = {SLOW: 40, DEAR: 6}
 """Products of large matrices by version: milliseconds, and many of them."""
-SIZE = 384
 PLAN: dict[str, Any] = {
     "preset": "fast", "interval": 1, "keep_warm": 1, "label_maturity": 0,
     "inconclusive_limit": 600,
@@ -44,61 +38,25 @@ PLAN: dict[str, Any] = {
 
 def file_of(version: int) -> bytes:
     """A classifier of eight classes: the largest input wins, but for the wrong version."""
-    order = np.roll(np.eye(8, dtype=np.float32), 1, axis=1) if version == WRONG else np.eye(8)
-    values = [numpy_helper.from_array((order * (1 + version / 100)).astype(np.float32), "w")]
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"])]
-    last = "z"
-    if version in WORK:
-        # Work whose result adds nothing; it begins with the input, or it would be done beforehand.
-        random = np.random.default_rng(version).normal(0, 0.01, (SIZE, SIZE)).astype(np.float32)
-        values += [numpy_helper.from_array(random, "m"),
-                   numpy_helper.from_array(np.zeros((), np.float32), "zero")]  # fmt: skip
-        nodes += [helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
-                  helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-                  helper.make_node("Add", ["m", "nothing"], ["p0"])]  # fmt: skip
-        for n in range(WORK[version]):
-            nodes.append(helper.make_node("MatMul", [f"p{n}", "m"], [f"p{n + 1}"]))
-        nodes += [helper.make_node("ReduceSum", [f"p{WORK[version]}"], ["all"], keepdims=0),
-                  helper.make_node("Mul", ["all", "zero"], ["still"]),
-                  helper.make_node("Add", ["z", "still"], ["worked"])]  # fmt: skip
-        last = "worked"
-    nodes.append(helper.make_node("Identity", [last], ["y"]))
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in "xy"]
-    graph = helper.make_graph(nodes, "stories", ends[:1], ends[1:], values)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
-
-
-def register(platform: Platform, version: int) -> None:
-    """A version in the registry; nothing of it was measured."""
-    uri, content = platform.settings.registry_uri, file_of(version)
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    known = client.get_experiment_by_name(MODEL)
-    root = platform.settings.artifact_root.as_uri()
-    experiment = known.experiment_id if known else client.create_experiment(MODEL, root)
-    info = client.create_run(experiment).info
-    folder = Path(urlparse(info.artifact_uri).path) / "model"
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(content)
-    found = platform.registry.register(
-        Candidate(MODEL, info.run_id, f"{info.artifact_uri}/model", "model.onnx",
-                  sha256(content).hexdigest(), len(content), "fp32", "trained", SIGNATURE)
-    )  # fmt: skip
-    assert found.version == version
+    return classifier(version, wrong=version == WRONG, products=WORK.get(version, 0))
 
 
 class Users:
-    """Three people after another, each request from another unit; what they were told."""
+    """Three people after another, each request from another unit; what they were told.
 
-    def __init__(self, edge: str) -> None:
+    With ``returning`` there are so many units of each, who come again and again.
+    """
+
+    def __init__(self, edge: str, returning: int | None = None) -> None:
+        self._returning = returning
         self._url = f"{edge}/v2/models/{MODEL}/infer"
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(3)]
         self.answers: list[tuple[str, str, int]] = []
         """Prediction id, version, and the class that is right."""
         self.failed: list[int] = []
+        self.met: dict[str, list[str]] = {}
+        """Unit -> the versions that answered it, one after the other."""
 
     def __enter__(self) -> "Users":
         for one in self._threads:
@@ -117,12 +75,14 @@ class Users:
                 count += 1
                 row = random.random(8)
                 tensor = {"name": "x", "shape": [1, 8], "datatype": "FP32", "data": row.tolist()}
-                headers = {"x-unit-id": f"{number}-{count}"}
+                unit = f"{number}-{count % self._returning if self._returning else count}"
+                headers = {"x-unit-id": unit}
                 answer = client.post(self._url, json={"inputs": [tensor]}, headers=headers)
                 if answer.status_code != 200:
                     self.failed.append(answer.status_code)
                     continue
                 told = answer.headers
+                self.met.setdefault(unit, []).append(told["x-model-version"])
                 self.answers.append(
                     (told["x-prediction-id"], told["x-model-version"], int(row.argmax()))
                 )
@@ -135,17 +95,17 @@ def home(new_home: NewHome) -> Iterator[Any]:
         home.ok("up")
         platform = Platform(Settings(home=home.path))
         for version in range(STABLE, UNASKED + 1):
-            register(platform, version)
+            assert register(platform, MODEL, file_of(version)) == version
         platform.engine.dispose()
         home.ok("deploy", f"{MODEL}/{STABLE}", "--override-gates", "made for these stories")
         yield home
 
 
-def rolled_out(home: Any, version: int, **changes: Any) -> None:
-    """Start a rollout with the plan and what is different about it."""
+def rolled_out(home: Any, version: int, *beside: str, **changes: Any) -> None:
+    """Start a rollout with the plan and what is different about it, and others beside it."""
     file = home.path / "plan.yaml"
     file.write_text(yaml.safe_dump({**PLAN, **changes}))
-    home.ok("rollout", "start", f"{MODEL}/{version}", "--plan", str(file),
+    home.ok("rollout", "start", f"{MODEL}/{version}", *beside, "--plan", str(file),
             "--override-gates", "made for these stories")  # fmt: skip
 
 
@@ -249,6 +209,51 @@ def test_a_wrong_version_is_rolled_back_in_its_probation(home: Any) -> None:
     all_hold(home)
 
 
+@pytest.mark.nightly
+def test_a_wrong_version_shows_in_the_shadow_and_the_old_one_in_its_probation(home: Any) -> None:
+    """No client meets it when it must not disagree; let through, it loses to the old one's copies.
+
+    The old version answers half of the requests once more, and labels say which of them was right.
+    """
+    shadow = {"weight": 0, "shadow": 50, "bake": 1, "min_requests": 20}
+    platform = Platform(Settings(home=home.path))
+    with Users(home.edge) as users:
+        limit = {"name": "disagreement", "limit": 0.05, "required": True}
+        rolled_out(home, WRONG, steps=[shadow, *PLAN["steps"]],
+                   metrics=[*PLAN["metrics"], limit])  # fmt: skip
+        found = _until(platform, lambda r: not r.is_open)
+        assert found.condition == "degraded" and "pairs differ" in found.reason, found
+        assert {version for _, version, _ in users.answers} == {str(STABLE)}
+        rolled_out(home, WRONG, steps=[shadow, *PLAN["steps"]], probation=600, reverse_shadow=50,
+                   label_maturity=4, metrics=[*PLAN["metrics"], {"name": "paired"}])  # fmt: skip
+        _until(platform, lambda r: not r.is_open or _repeats(platform) >= 50)
+        file = home.path / "labels.json"
+        rows = [{"prediction_id": i, "class": right} for i, _, right in users.answers[-2_000:]]
+        file.write_text(json.dumps(rows))
+        home.ok("labels", "add", str(file), "--source", "reviewers")
+        found = _until(platform, lambda r: not r.is_open)
+    platform.engine.dispose()
+    assert found.condition == "degraded" and "only the canary was wrong" in found.reason, found
+    assert not users.failed
+    all_hold(home)
+
+
+def _until(platform: Platform, what: Callable[[Rollout], bool]) -> Rollout:
+    """The newest rollout, when it has come so far; read without a command, which takes seconds."""
+    deadline = time.monotonic() + 90
+    while not what(found := platform.rollout_store.rollouts(MODEL, limit=1)[0].rollout):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
+
+
+def _repeats(platform: Platform) -> int:
+    """How many copies the old version has answered for the rollout."""
+    shown = platform.serving_status.versions(MODEL)
+    (found,) = [one.shadow for one in shown if one.version == STABLE]
+    return found.compared if found is not None and found.by == "rollout" else 0
+
+
 def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Any) -> None:
     """It takes all traffic by its proof, and gives it back on a word; nobody is refused."""
     with Users(home.edge) as users:
@@ -266,3 +271,21 @@ def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Any) -> None:
     assert {version for _, version, _ in users.answers[-20:]} == {str(STABLE)}
     history = home.ok("rollout", "history", MODEL)["promotions"]
     assert [p["to_version"] for p in history] == [STABLE, GOOD, STABLE]
+
+
+@pytest.mark.nightly
+def test_of_two_versions_the_better_one_takes_over(home: Any) -> None:
+    """Both grow beside stable, nobody changes between them; the slow one is rolled back alone."""
+    with Users(home.edge, returning=60) as users:
+        latency = {"name": "latency", "slo_ms": 25, "tolerance": 1.1, "margin": 1.5}
+        metrics = [*PLAN["metrics"], latency]
+        rolled_out(home, GOOD, f"{MODEL}/{SLOW}", winner="errors", metrics=metrics)
+        found = ended(home, over)
+    assert (found["candidate"], found["condition"]) == (GOOD, "healthy"), found
+    events = home.ok("rollout", "history", MODEL)["events"]
+    assert any("latency" in e["reason"] and e["to_condition"] == "aborting" for e in events[-12:])
+    assert not users.failed
+    good, slow = str(GOOD), str(SLOW)
+    assert any(slow in met for met in users.met.values())
+    # Whoever had the slow one is given the good one in the end, when all are.
+    assert not [met for met in users.met.values() if good in met and slow in met[met.index(good) :]]

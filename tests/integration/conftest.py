@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from steelyard.settings import Settings
-from steelyard_serving.environment import environment, prepare, proxy_dir
+from steelyard_serving.environment import environment, prepare
 from steelyard_serving.processes import ray_head
 
 # A short path: Ray appends long socket names to it.
@@ -43,10 +43,10 @@ def _free_range(length: int) -> int:
 
 
 def _settings() -> Settings:
-    edge, grpc, ray_port, serve, api, mlflow = _free_ports(6)
+    edge, grpc, ray_port, api, mlflow = _free_ports(5)
     return Settings(
-        home=HOME, edge_port=edge, grpc_port=grpc, ray_port=ray_port, serve_port=serve,
-        api_port=api, mlflow_port=mlflow, serve_ports_from=_free_range(500), ray_cpus=8,
+        home=HOME, edge_port=edge, grpc_port=grpc, ray_port=ray_port, api_port=api,
+        mlflow_port=mlflow, serve_ports_from=_free_range(500), ray_cpus=8,
         meter_interval_s=0.5,
     )  # fmt: skip
 
@@ -76,7 +76,6 @@ def ray_cluster() -> Iterator[Settings]:
             family = psutil.Process(process.pid).children(recursive=True)
         _end(process, family)
         log.close()
-        shutil.rmtree(proxy_dir(SETTINGS), ignore_errors=True)
         shutil.rmtree(HOME, ignore_errors=True)
 
 

@@ -283,10 +283,9 @@ def serve(platform: Platform, number: int) -> None:
                                                  10**12)  # fmt: skip
     assert token is not None
     for _ in range(2):
-        turn = platform.rollouts.reconcile(
-            "digits", {("digits", number): ApplicationState("ready")}, 0, token
+        (turn,) = platform.rollouts.turns.all(
+            {("digits", number): ApplicationState("ready")}, 0, token
         )
-        assert turn is not None
         platform.rollouts.confirm("digits", turn.after.generation, token)
     assert platform.rollouts.stable("digits") == number
 

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -29,7 +30,7 @@ from mlflow import MlflowClient
 from onnx import TensorProto, helper
 
 from steelyard.bootstrap import Platform, runtime_session
-from steelyard.domain.errors import InvalidInput, NotFound, Refused
+from steelyard.domain.errors import InvalidInput, NotFound, Refused, SteelyardError
 from steelyard.domain.model_files import KINDS
 from steelyard.domain.model_version import Candidate, ModelVersion, Signature
 from steelyard.settings import Settings
@@ -229,11 +230,14 @@ def smuggled(platform: Platform, files: Path, said: str, **tags: str) -> ModelVe
     return platform.registry.version("m", int(made.version))
 
 
-def refused_everywhere(platform: Platform, version: ModelVersion, why: str, cache: Path) -> None:
+def refused_everywhere(
+    platform: Platform, version: ModelVersion, why: str, cache: Path,
+    refusal: type[SteelyardError] = Refused,
+) -> None:  # fmt: skip
     """By whoever fetches it, and by deploying it, also for an operator who trusts it."""
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(refusal, match=why):
         platform.registry.fetch(version, cache)
-    with pytest.raises(Refused):
+    with pytest.raises(refusal):
         platform.rollouts.deploy("m", version.version, "ada", "I made it myself")
     assert not cache.exists() and platform.rollout_store.open_rollout("m") is None
 
@@ -276,31 +280,6 @@ flavors:
 """,
 }
 FLAVOURS = "import mlflow.pyfunc, sys; mlflow.pyfunc.load_model(sys.argv[1])"
-
-
-@pytest.mark.parametrize("flavour", sorted(MLMODEL))
-def test_what_mlflow_would_load_is_never_loaded_by_it(
-    platform: Platform, flavour: str, tmp_path: Path, mark: Path
-) -> None:
-    """A pickled estimator, and a loader with code of its own beside a sound ONNX file."""
-    folder = tmp_path / "model"
-    (folder / "code").mkdir(parents=True)
-    (folder / "MLmodel").write_text(MLMODEL[flavour])
-    (folder / "code" / "planted.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
-    plain_pickle(folder, mark)
-    (folder / "model.onnx").write_bytes(sound())
-    said = walk_into(FLAVOURS, folder)
-    assert mark.exists(), said
-    mark.unlink()
-    if flavour == "sklearn":
-        version = smuggled(platform, folder, "model.pkl")
-        refused_everywhere(platform, version, "of no kind", tmp_path / "cache")
-    else:  # what is fetched is the one file, and nothing beside it was looked at
-        version = smuggled(platform, folder, "model.onnx")
-        path = platform.registry.fetch(version, tmp_path / "cache")
-        assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]
-        assert runtime_session("onnxruntime", path.read_bytes()).inputs == ("x",)
-    assert not mark.exists()
 
 
 def test_what_nobody_registered_is_not_even_looked_at(platform: Platform, tmp_path: Path) -> None:
@@ -479,3 +458,140 @@ def test_a_file_that_is_not_there_is_told_as_such(platform: Platform, tmp_path: 
     version = smuggled(platform, tmp_path / "model", "model.onnx")
     with pytest.raises(NotFound, match="is gone"):
         platform.registry.fetch(version, tmp_path / "cache")
+
+
+Fill = Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True)
+class Evil:
+    """One of the artefacts that peers fell for: what lies in the registry, and what springs it.
+
+    ``fill`` is a trap from above, or makes a folder that ``program`` walks into. ``why`` is how it
+    is refused; None: what is evil about it lies beside the file that was registered, and stays.
+    """
+
+    name: str
+    fill: Trap | Fill
+    said: str
+    why: str | None
+    program: str | None = None
+    refusal: type[SteelyardError] = Refused
+
+
+def _python_model(folder: Path, mark: Path) -> None:
+    """A model of MLflow's own kind: any class, as cloudpickle has it."""
+    cloudpickle = import_module("cloudpickle")
+    (folder / "python_model.pkl").write_bytes(cloudpickle.dumps(Planted(mark)))
+    (folder / "MLmodel").write_text(
+        "flavors:\n  python_function: {loader_module: mlflow.pyfunc.model, python_version: 3.11.7,"
+        f" python_model: python_model.pkl, cloudpickle_version: {cloudpickle.__version__}}}\n"
+    )
+
+
+def _beside(flavour: str) -> Callable[[Path, Path], None]:
+    """A folder of MLflow's whose loader runs what lies in it."""
+
+    def fill(folder: Path, mark: Path) -> None:
+        (folder / "code").mkdir()
+        (folder / "MLmodel").write_text(MLMODEL[flavour])
+        (folder / "code" / "planted.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+        plain_pickle(folder, mark)
+        (folder / "model.onnx").write_bytes(sound())
+
+    return fill
+
+
+def _linked(folder: Path, mark: Path) -> None:
+    """Weights in another file, which is somebody's secret by another name."""
+    secret = folder.parent / "secret"
+    secret.write_bytes(np.array([41.0, 43.0], np.float32).tobytes())
+    os.link(secret, folder / "weights.bin")
+    (folder / "model.onnx").write_bytes(reader("weights.bin"))
+
+
+def _symbolic(folder: Path, mark: Path) -> None:
+    """The registered name leads to a file that is not the registry's."""
+    (folder.parent / "other.onnx").write_bytes(sound())
+    (folder / "model.onnx").symlink_to(folder.parent / "other.onnx")
+
+
+def _upwards(folder: Path, mark: Path) -> None:
+    """A name that leads out of the folder, to a pickle."""
+    plain_pickle(folder.parent, mark).rename(folder.parent / "model.onnx")
+
+
+def _outside(folder: Path, mark: Path) -> None:
+    """A sound file, and a pickle that nobody registered beside it."""
+    (folder / "model.onnx").write_bytes(sound())
+    plain_pickle(folder, mark)
+
+
+def _swapped(folder: Path, mark: Path) -> None:
+    """Registered was a sound file; afterwards it is a pickle (see the test)."""
+    (folder / "model.onnx").write_bytes(sound())
+
+
+def _hooked(folder: Path, mark: Path) -> None:
+    """A repository with a hook, which tools that sign a folder leave out of what they sign."""
+    (folder / "model.onnx").write_bytes(sound())
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    hook = folder / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    hook.chmod(0o700)
+
+
+LOAD = "import pickle, sys; pickle.load(open(sys.argv[1] + '/{}', 'rb'))"
+HOOK = "import subprocess, sys; subprocess.run([sys.argv[1] + '/.git/hooks/post-checkout'])"
+NO_KIND = "of no kind that is registered"
+TWELVE = [
+    Evil("a pickle in sample_inputs", TRAPS[2], "model.pt2", NO_KIND),
+    Evil("a weight with use_pickle", TRAPS[3], "model.pt2", NO_KIND),
+    Evil("loader_module and code", _beside("pyfunc"), "model.onnx", None, FLAVOURS),
+    Evil("a cloudpickled python_model", _python_model, "python_model.pkl", NO_KIND, FLAVOURS),
+    Evil("serialization_format pickle", _beside("sklearn"), "model.pkl", NO_KIND, FLAVOURS),
+    Evil("a bare pickle of torch", STATE, "state.pt", NO_KIND),
+    Evil("hard-linked ONNX data", _linked, "model.onnx", "lies outside of the file"),
+    # MLflow says it first, in its own words.
+    Evil("a symbolic link", _symbolic, "model.onnx", "outside the artifact directory",
+         refusal=NotFound),
+    Evil("a path with ..", _upwards, "../model.onnx", "no plain file name",
+         LOAD.format("../model.onnx")),
+    Evil("a file outside the manifest", _outside, "model.onnx", None, LOAD.format("model.pkl")),
+    Evil("swapped after registration", _swapped, "model.onnx", "was changed: its SHA-256"),
+    Evil("an unsigned .git", _hooked, "model.onnx", None, HOOK),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("evil", TWELVE, ids=lambda one: one.name)
+def test_none_of_the_twelve_evil_artefacts_runs(
+    platform: Platform, evil: Evil, armed: Armed, tmp_path: Path, mark: Path
+) -> None:
+    """Each is seen to work where it can; then it is refused, or not even touched: no mark."""
+    folder = tmp_path / "evil" / "model"
+    folder.mkdir(parents=True)
+    if isinstance(evil.fill, Trap):
+        (folder / evil.said).write_bytes(armed(evil.fill))
+    else:
+        evil.fill(folder, mark)
+    if evil.program is not None:
+        said = walk_into(evil.program, folder)
+        assert mark.exists(), said
+        mark.unlink()
+    version = smuggled(platform, folder, evil.said)
+    if evil.fill is _swapped:
+        plain_pickle(tmp_path, mark).replace(Path(urlparse(version.source).path) / evil.said)
+    if evil.why is not None:
+        refused_everywhere(platform, version, evil.why, tmp_path / "cache", evil.refusal)
+    else:
+        path = platform.registry.fetch(version, tmp_path / "cache")
+        assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]
+        assert path.read_bytes() == sound()
+        assert runtime_session("onnxruntime", path.read_bytes()).inputs == ("x",)
+    assert not mark.exists()
+
+
+def test_they_are_twelve() -> None:
+    """The list is the one of the platform's promises; nobody takes one out unnoticed."""
+    assert len({one.name for one in TWELVE}) == 12

@@ -23,6 +23,7 @@ from steelyard.domain.api_key import ApiKey
 from steelyard.domain.facts import Fact
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
+from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
@@ -95,19 +96,9 @@ def platform(registry_file: Path) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def ask(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(platform: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types ``steelyard ledger`` and more: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(platform.settings.home))
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(["ledger", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
+    return typed(platform, "ledger")
 
 
 def _client(platform: Platform) -> MlflowClient:
@@ -286,6 +277,16 @@ class NoEdge:
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
         """No routes, so none to apply."""
         assert not routes
+
+    def steer(
+        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
+    ) -> None:
+        """No policy is set."""
+        assert not policies
+
+    def diverted(self) -> frozenset[tuple[str, int]]:
+        """Nothing answers, so nothing fails."""
+        return frozenset()
 
     def limit(self, keys: Mapping[str, ApiKey]) -> None:
         """No keys, so none to limit."""

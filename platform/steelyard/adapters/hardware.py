@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO
+from steelyard.domain.model_version import ONNXRUNTIME, OPENVINO, TORCH
 
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 """What decides how fast INT8 and BF16 are on a CPU."""
@@ -17,6 +17,7 @@ PROVIDER = "CPUExecutionProvider"
 SESSIONS = {
     ONNXRUNTIME: {"provider": PROVIDER, "threads": str(THREADS)},
     OPENVINO: {"threads": str(THREADS)},
+    TORCH: {"threads": str(THREADS)},
 }
 """How replicas run a library; one that they do not have says its version alone."""
 

@@ -4,38 +4,30 @@ A version is made by one write with all its tags, so it exists whole or not at a
 without our tags was made by somebody else and is refused.
 """
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from steelyard.adapters.mlflow_answers import unavailable
 from steelyard.adapters.mlflow_artifacts import MlflowArtifacts, logged_model
-from steelyard.domain.envelope import Envelope, envelope_digest, envelope_of, text_of
-from steelyard.domain.errors import InvalidInput, NotFound, Refused
-from steelyard.domain.evidence import Evidence, document, evidence_digest, read
+from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.model_files import check_name, check_size
-from steelyard.domain.model_version import (
-    ONNXRUNTIME,
-    Candidate,
-    FlopsProfile,
-    ModelVersion,
-    Signature,
-    TensorSpec,
-)
+from steelyard.domain.model_version import Candidate, ModelVersion
+from steelyard.domain.version_tags import tags_of, version_of
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 PREFIX = "steelyard."
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow says of a thing that is not there; anything else is trouble on the way."""
+PAGE = 1_000
+"""Models in one answer; MLflow gives no more."""
 
 
 class MlflowRegistry:
@@ -48,10 +40,7 @@ class MlflowRegistry:
 
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
-        try:
-            return sorted(m.name for m in self._client.search_registered_models())
-        except MlflowException as error:
-            raise unavailable(error) from error
+        return sorted(model.name for model in self._registered())
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All complete versions of a model, oldest first."""
@@ -108,8 +97,9 @@ class MlflowRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        tags = {PREFIX + key: value for key, value in tags_of(candidate).items()}
         made = self._client.create_model_version(
-            candidate.model, candidate.source, candidate.run_id, tags=_tags(candidate),
+            candidate.model, candidate.source, candidate.run_id, tags=tags,
             model_id=logged_model(candidate.source),
         )  # fmt: skip
         return self.version(candidate.model, int(made.version))
@@ -129,10 +119,61 @@ class MlflowRegistry:
             raise NotFound(f"There is no model {model!r}.", f"Registered: {known}.") from error
         return {alias: int(version) for alias, version in found.aliases.items()}
 
+    def all_aliases(self) -> dict[str, dict[str, int]]:
+        """Model -> alias -> version, of every model at once."""
+        return {
+            model.name: {alias: int(version) for alias, version in model.aliases.items()}
+            for model in self._registered()
+        }
+
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Point an alias at a version; repeating it changes nothing."""
-        if self.aliases(model).get(alias) != version:
+        """Point an alias at a version; repeating it changes nothing.
+
+        Raises:
+            NotFound: there is no such model or version.
+        """
+        try:
             self._client.set_registered_model_alias(model, alias, str(version))
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise unavailable(error) from error
+            raise self._missing(model, version) from error
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        """Let an alias point nowhere; nothing happens when it does already, or without a model."""
+        try:
+            self._client.delete_registered_model_alias(model, alias)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise unavailable(error) from error
+
+    def delete(self, model: str, version: int) -> None:
+        """Take a version out of the registry; its files stay where they are.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        try:
+            self._client.delete_model_version(model, str(version))
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise unavailable(error) from error
+            raise self._missing(model, version) from error
+
+    def _registered(self) -> Iterator[RegisteredModel]:
+        """Every registered model, page after page.
+
+        Raises:
+            Unavailable: the registry does not answer.
+        """
+        token: str | None = None
+        while token != "":
+            try:
+                page = self._client.search_registered_models(max_results=PAGE, page_token=token)
+            except MlflowException as error:
+                raise unavailable(error) from error
+            yield from page
+            token = page.token or ""
 
     def check(self, version: ModelVersion) -> None:
         """Prove the registry's own copy of a version's file; no cached one is taken for it.
@@ -154,88 +195,10 @@ class MlflowRegistry:
         return self._artifacts.cached(version, cache)
 
 
-def _tags(candidate: Candidate) -> dict[str, str]:
-    tags: dict[str, Any] = {
-        "artifact": candidate.artifact,
-        "sha256": candidate.sha256,
-        "size_bytes": candidate.size_bytes,
-        "variant": candidate.variant,
-        "relation": candidate.relation,
-        "parent_version": candidate.parent,
-        "parameters": candidate.parameters,
-        "recipe_sha256": candidate.recipe_sha256,
-        "runtime": candidate.runtime,
-        "signature": json.dumps(asdict(candidate.signature)),
-        "flops": json.dumps(asdict(candidate.flops)) if candidate.flops else None,
-        **_evidence_tags(candidate.evidence),
-        **_envelope_tags(candidate.envelope),
-    }
-    return {PREFIX + key: str(value) for key, value in tags.items() if value is not None}
-
-
-def _evidence_tags(evidence: Evidence | None) -> dict[str, str]:
-    if evidence is None:
-        return {}
-    return {
-        "evidence": json.dumps(document(evidence), sort_keys=True),
-        "evidence_sha256": evidence_digest(evidence),
-    }
-
-
-def _evidence(text: str | None) -> Evidence | None:
-    """The record of a tag; one that nobody can read is none, and is told from the ledger's."""
-    try:
-        return read(json.loads(text)) if text else None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def _envelope_tags(envelope: Envelope | None) -> dict[str, str]:
-    if envelope is None:
-        return {}
-    return {"envelope": text_of(envelope), "envelope_sha256": envelope_digest(envelope)}
-
-
-def _envelope(tags: Mapping[str, str]) -> Envelope | None:
-    """The envelope of the tags; one that is not what was registered is none: nothing is known."""
-    try:
-        found = envelope_of(tags["envelope"])
-    except (InvalidInput, KeyError):
-        return None
-    return found if envelope_digest(found) == tags.get("envelope_sha256") else None
-
-
 def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
     tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
-    flops = tags.get("flops")
-    signature = json.loads(tags["signature"])
-    parent = tags.get("parent_version", tags.get("parent"))  # its older name
-    return ModelVersion(
-        model=found.name,
-        version=int(found.version),
-        run_id=found.run_id or "",
-        source=found.source or "",
-        artifact=tags["artifact"],
-        sha256=tags["sha256"],
-        size_bytes=int(tags["size_bytes"]),
-        variant=tags["variant"],
-        relation=tags["relation"],  # type: ignore[arg-type]  # written by _tags from a Candidate
-        signature=Signature(_specs(signature["inputs"]), _specs(signature["outputs"])),
-        created_us=int(found.creation_timestamp) * 1_000,
-        parent=int(parent) if parent is not None else None,
-        parameters=int(tags["parameters"]) if "parameters" in tags else None,
-        flops=_flops(json.loads(flops)) if flops else None,
-        evidence=_evidence(tags.get("evidence")),
+    return version_of(
+        tags, model=found.name, version=int(found.version), run_id=found.run_id or "",
+        source=found.source or "", created_us=int(found.creation_timestamp) * 1_000,
         aliases=aliases,
-        recipe_sha256=tags.get("recipe_sha256"),
-        runtime=tags.get("runtime", ONNXRUNTIME),  # older versions do not say
-        envelope=_envelope(tags),
-    )
-
-
-def _flops(row: dict[str, Any]) -> FlopsProfile:
-    return FlopsProfile(**row | {"unsupported": tuple(row.get("unsupported", ()))})
-
-
-def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(r["name"], r["datatype"], tuple(r["shape"])) for r in rows)
+    )  # fmt: skip

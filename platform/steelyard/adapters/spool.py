@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -131,8 +132,8 @@ def segments(directory: Path) -> Sequence[Path]:
     boots: dict[str, list[tuple[str, int]]] = {}
     for path in directory.glob("*.jsonl"):
         with suppress(FileNotFoundError):  # another collector was faster
-            boot_id = path.stem.rpartition("-")[0]
-            boots.setdefault(boot_id, []).append((path.name, path.stat().st_mtime_ns))
+            written_ns = path.stat().st_mtime_ns
+            boots.setdefault(path.stem.rpartition("-")[0], []).append((path.name, written_ns))
     oldest = sorted(boots.values(), key=lambda own: (min(at for _, at in own), min(own)))
     return [directory / name for own in oldest for name, _ in sorted(own)]
 
@@ -169,19 +170,27 @@ def _check(segment: Path, seal: SegmentSeal, lines: list[bytes], facts: list[Fac
         raise ValueError(f"{segment.name}: its lines are not those that were sealed")
 
 
+PLAIN = (str, int, tuple, type(None))
+"""What a fact's fields are."""
+
+
 def _fact(segment: Path, number: int, line: bytes) -> Fact:
     try:
-        row = json.loads(line)
-        kind = KINDS[row.pop("fact")]
-        if isinstance(row.get("classes"), list):
-            row["classes"] = tuple(row["classes"])
-        odd = [name for name, value in row.items()
-               if not isinstance(value, str | int | tuple | None)]  # fmt: skip
+        row, odd = _row(orjson.loads(line))
+        if odd:  # a whole number beyond 64 bits is a float to orjson
+            row, odd = _row(json.loads(line))
         if odd:
             raise ValueError(f"{', '.join(odd)} is neither text nor a whole number")
-        return kind(**row)
+        return KINDS[row.pop("fact")](**row)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{segment.name}, line {number}: not a fact: {error}") from error
+
+
+def _row(row: Any) -> tuple[dict[str, Any], list[str]]:
+    """A fact's fields, and those of them that are none."""
+    if isinstance(row.get("classes"), list):
+        row["classes"] = tuple(row["classes"])
+    return row, [name for name, value in row.items() if not isinstance(value, PLAIN)]
 
 
 class SpoolFolder:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from steelyard.domain.aliases import AliasDrift
 from steelyard.domain.analysis import Verdict
+from steelyard.domain.candidates import stable_share
 from steelyard.domain.promotion import Promotion
 from steelyard.domain.rollout import Rollout
 
@@ -20,6 +22,7 @@ class StepView:
     bake_s: float
     min_requests: int
     state: StepState
+    shadow_bp: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ class ArmView:
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """The open rollout of a model, else its last one; None before the first deployment."""
+    """The open rollout of a model, else its last one; None before the first deployment.
+
+    ``beside`` are the other open ones, of candidates that it is compared with.
+    """
 
     model: str
     stable: int | None
@@ -52,29 +58,35 @@ class RolloutView:
     verdicts: tuple[Verdict, ...]
     events: tuple[Mapping[str, Any], ...]
     promotions: tuple[Promotion, ...]
+    drifts: tuple[AliasDrift, ...] = ()
+    beside: tuple[Rollout, ...] = ()
 
 
 def steps(rollout: Rollout) -> tuple[StepView, ...]:
     """The plan's steps, with where the rollout is on them."""
     found = []
-    for index, step in enumerate(rollout.plan.steps):
+    for index in range(len(rollout.plan.steps)):
+        step = rollout.step_at(index)
         state: StepState = "to come"
         if rollout.condition == "healthy" or index < rollout.step:
             state = "done"
         elif index == rollout.step:
             halted = rollout.condition in ("aborting", "degraded", "failed")
             state = "stopped" if halted else "present"
-        found.append(StepView(index + 1, step.weight_bp, step.bake_s, step.min_requests, state))
+        found.append(StepView(
+            index + 1, step.weight_bp, step.bake_s, step.min_requests, state, step.shadow_bp
+        ))  # fmt: skip
     return tuple(found)
 
 
 def arms(
     rollout: Rollout, stable: int | None, counts: Sequence[Mapping[str, Any]],
-    running: Mapping[int, Mapping[str, Any]],
+    running: Mapping[int, Mapping[str, Any]], beside: Sequence[Rollout] = (),
 ) -> tuple[ArmView, ...]:  # fmt: skip
-    """The two versions of the rollout first, then others that answered since it began."""
+    """The versions of the rollout first, then others that answered since it began."""
     counted = {int(row["version"]): row for row in counts}
-    roles = {rollout.candidate: "candidate"}
+    candidates = (rollout, *beside)
+    roles = {one.candidate: "candidate" for one in candidates}
     if rollout.stable is not None:
         roles[rollout.stable] = "stable"
     if stable is not None and not rollout.is_open:
@@ -86,7 +98,7 @@ def arms(
         application = running.get(version, {})
         found.append(
             ArmView(
-                version, roles.get(version, "pinned"), _weight(rollout, stable, version),
+                version, roles.get(version, "pinned"), _weight(candidates, stable, version),
                 application.get("phase"), application.get("reason", ""),
                 *(int(row.get(k, 0)) for k in ("requests", "errors", "labelled", "wrong")),
             )
@@ -94,10 +106,11 @@ def arms(
     return tuple(found)
 
 
-def _weight(rollout: Rollout, stable: int | None, version: int) -> int | None:
+def _weight(candidates: Sequence[Rollout], stable: int | None, version: int) -> int | None:
     """The intended share of traffic in basis points; None for a version outside the rollout."""
-    if not rollout.is_open:
+    if not candidates[0].is_open:
         return 10_000 if version == stable else 0
-    if version == rollout.candidate:
-        return rollout.weight_bp
-    return 10_000 - rollout.weight_bp if version == rollout.stable else None
+    weights = {one.candidate: one.weight_bp for one in candidates}
+    if version in weights:
+        return weights[version]
+    return stable_share(candidates) if version == candidates[0].stable else None

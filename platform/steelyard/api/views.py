@@ -25,7 +25,10 @@ from steelyard.services.outlooks import ForecastLine, Measure, Scope
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One model in the list. ``inference_nano`` includes idle time; None: not known."""
+    """One model in the list. ``inference_nano`` includes idle time; None: not known.
+
+    ``beside`` counts the other candidates that are rolled out with ``candidate``.
+    """
 
     model: str
     stable: int | None
@@ -36,6 +39,7 @@ class IndexRow:
     inference_nano: int | None
     requests: int
     break_even: BreakEven
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +134,18 @@ class Views:
         store = self._platform.rollout_store
         promotions = tuple(store.promotions(model))
         stable = stable_version(promotions)
-        newest = store.open_rollout(model) or next(iter(store.rollouts(model, limit=1)), None)
-        if newest is None:
-            return RolloutView(model, stable, None, (), (), (), (), promotions)
-        rollout = newest.rollout
+        found = store.open_rollouts(model) or store.rollouts(model, limit=1)
+        drifts = tuple(self._platform.aliases.standing(model))
+        if not found:
+            return RolloutView(model, stable, None, (), (), (), (), promotions, drifts)
+        rollout, *beside = [stored.rollout for stored in found]
         running = {a["version"]: a for a in store.applications() if a["model"] == model}
         counts = self._platform.predictions.counts(model, rollout.created_us)
         return RolloutView(
-            model, stable, rollout, steps(rollout), arms(rollout, stable, counts, running),
-            self._verdicts(rollout), tuple(store.events(rollout.rollout_id)), promotions,
+            model, stable, rollout, steps(rollout),
+            arms(rollout, stable, counts, running, beside),
+            self._verdicts(rollout), tuple(store.events(rollout.rollout_id)), promotions, drifts,
+            tuple(beside),
         )  # fmt: skip
 
     def prediction(self, prediction_id: str) -> Trace:
@@ -158,8 +165,8 @@ class Views:
             raise NotFound(f"There is no model {model!r}.", hint)
 
     def _index_row(self, model: str, brief: Brief) -> IndexRow:
-        opened = self._platform.rollout_store.open_rollout(model)
-        rollout = opened.rollout if opened else None
+        opened = self._platform.rollout_store.open_rollouts(model)
+        rollout = opened[0].rollout if opened else None
         history = self._platform.rollout_store.promotions(model)
         return IndexRow(
             model=model,
@@ -168,7 +175,7 @@ class Views:
             weight_bp=rollout.weight_bp if rollout else None,
             condition=rollout.condition if rollout else None,
             training_nano=brief.training_nano, inference_nano=brief.inference_nano,
-            requests=brief.requests, break_even=brief.break_even,
+            requests=brief.requests, break_even=brief.break_even, beside=len(opened[1:]),
         )  # fmt: skip
 
     def _verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:

@@ -7,7 +7,9 @@ import typer
 
 from steelyard.cli import card, choosing, gates, lineage
 from steelyard.cli.output import emit, note, stdout, table
+from steelyard.cli.serving import actor, version_of
 from steelyard.domain import figures
+from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.model_version import ModelVersion, parse_ref
 from steelyard.services import words
 from steelyard.services.gates import Standing
@@ -45,6 +47,7 @@ def show_model(
 ) -> None:
     """Show a model's versions, or one version, with evidence and cost."""
     from steelyard.bootstrap import Platform
+    from steelyard.cli.rollout_registry import tell_drifts
 
     ref = parse_ref(model)
     platform = Platform(load_settings())
@@ -58,17 +61,24 @@ def show_model(
     statement = platform.statements.model(ref.model)
     costs = {v.version: v for v in statement.versions}
     standings = {v.version: platform.gates.standing(v) for v in versions}
+    drifts = platform.aliases.standing(ref.model)
+    deletions = platform.deletions.history(ref.model)
     document = {"model": ref.model, "aliases": aliases, "versions": [
         {**_version(v, standings[v.version]),
          "account": asdict(costs[v.version]) if v.version in costs else None}
         for v in versions
-    ]}  # fmt: skip
+    ], "drifts": [asdict(one) for one in drifts],
+        "deletions": [asdict(one) for one in deletions]}  # fmt: skip
 
     def show() -> None:
         stdout.print(_evidence_table(ref.model, versions, standings, aliases))
         for v in versions:
             for why in standings[v.version].why:
                 note(f"{v.name}: {why}")
+        tell_drifts(drifts)
+        for gone in deletions:
+            stdout.print(f"{gone.model}/{gone.version} was deleted by {gone.actor}: {gone.reason}",
+                         markup=False)  # fmt: skip
         columns = (
             "Version",
             "Cost to make",
@@ -96,6 +106,27 @@ def show_model(
                 stdout.print(f"{v.name} pays back in {line}", markup=False)
 
     emit(document, as_json, show)
+
+
+@app.command("delete")
+def delete_version(
+    model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")],
+    yes: Annotated[bool, typer.Option("--yes", help="Really: it cannot be undone.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a version out of the registry that nothing needs any more. For operators."""
+    from steelyard.bootstrap import Platform, check_operator
+
+    name, version = version_of(model)
+    if not yes:
+        fault = Fault("--yes", f"is missing: {model} would be taken out of the registry for good")
+        raise InvalidInput(str(fault), (fault,), "Its record and its cost stay on the books.")
+    platform = Platform(load_settings())
+    check_operator(platform.settings)
+    done = platform.deletions.delete(name, version, actor(), reason)
+    line = f"{model} is deleted from the registry; everything recorded of it stays."
+    emit(asdict(done), as_json, lambda: stdout.print(line))
 
 
 def _version(version: ModelVersion, standing: Standing) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from steelyard.domain.operation import share_bp
 from steelyard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from steelyard.services.serving_status import VersionStatus
+    from steelyard.services.serving_status import Disagreement, VersionStatus
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
@@ -36,12 +36,14 @@ def status(
 ) -> None:
     """Show every version that serves or should: state, replicas, traffic, load, memory."""
     from steelyard.bootstrap import Platform
+    from steelyard.cli.rollout_registry import tell_drifts
 
     platform = Platform(load_settings())
     name = None if model is None else parse_ref(model).model
     if name is not None and name not in platform.rollout_store.models():
         raise NotFound(f"{name} was never deployed.", "See: steelyard models list.")
     versions = platform.serving_status.versions(name)
+    drifts = platform.aliases.standing(name)
 
     def show() -> None:
         if not versions:
@@ -54,8 +56,11 @@ def status(
         for one in versions:
             if one.reason:
                 stdout.print(f"{one.model}/{one.version}: {one.reason}", markup=False)
+        tell_drifts(drifts)
 
-    emit({"versions": [asdict(one) for one in versions]}, as_json, show)
+    document = {"versions": [asdict(one) for one in versions],
+                "drifts": [asdict(one) for one in drifts]}  # fmt: skip
+    emit(document, as_json, show)
 
 
 def logs(
@@ -159,7 +164,13 @@ def _cells(one: "VersionStatus") -> Iterator[object]:
     yield one.errors
     yield None if one.memory_bytes is None else f"{one.memory_bytes / 1e6:.0f}"
     found = one.shadow
-    yield "" if found is None else f"{found.different} of {found.compared} differ"
+    yield "" if found is None else _repeated(found)
+
+
+def _repeated(found: "Disagreement") -> str:
+    """What a shadow's answers were like, and that a rollout asked for them."""
+    by = ", by its rollout" if found.by == "rollout" else ""
+    return f"{found.share_bp / 100:g} %{by}: {found.different} of {found.compared} differ"
 
 
 def _moment(at_us: int) -> str:

@@ -1,4 +1,4 @@
-"""``steelyard rollout plan | explain``: before anything moves, and after it did."""
+"""``steelyard rollout explain``: which evidence led to which decision."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -8,17 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from steelyard.bootstrap import Platform
-from steelyard.cli.output import emit, stdout, table
-from steelyard.cli.rollout_plan_file import read_plan
-from steelyard.domain import figures
+from steelyard.cli.output import emit, stdout
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
 from steelyard.domain.model_version import parse_ref
-from steelyard.domain.presets import PRESETS, PresetName
-from steelyard.domain.rehearsal import Chances
-from steelyard.domain.rollout import SECOND_US, Rollout
-from steelyard.domain.rollout_plan import Plan
+from steelyard.domain.rollout import Rollout
 from steelyard.services.explanations import Decision
-from steelyard.services.rehearsals import Rehearsed
 from steelyard.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -28,69 +22,8 @@ PlanFile = Annotated[
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add the two commands to ``steelyard rollout``."""
-    app.command("plan")(plan)
+    """Add the command to ``steelyard rollout``."""
     app.command("explain")(explain)
-
-
-def plan(
-    model: Annotated[str, typer.Argument(metavar="MODEL")],
-    preset: Annotated[PresetName, typer.Option(help="The plan to rehearse.")] = "standard",
-    file: PlanFile = None,
-    worse: Annotated[
-        float, typer.Option(min=1.05, max=50, help="How bad a canary to imagine, × stable.")
-    ] = 3.0,
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """Rehearse a plan at today's traffic: times, requests, chances. Nothing moves."""
-    chosen = PRESETS[preset] if file is None else read_plan(file)
-    platform = Platform(load_settings())
-    found = platform.rehearsals.rehearse(parse_ref(model).model, chosen, worse)
-    document = {"plan": asdict(chosen), **asdict(found), "estimated": True}
-    emit(document, as_json, lambda: _show(chosen, found))
-
-
-def _show(chosen: Plan, rehearsed: Rehearsed) -> None:
-    traffic, found = rehearsed.traffic, rehearsed.found
-    cells = [
-        (f"{step.weight_bp / 100:g} %", _time(step.bake_s), step.min_requests,
-         "yes" if step.approval else "no")
-        for step in chosen.steps
-    ]  # fmt: skip
-    stdout.print(table("Steps", ("Weight", "bakes", "Requests", "approval"), cells))
-    if found.promote_s is None:
-        stdout.print("No request in the last hour: nothing can be estimated.")
-        return
-    lines = [
-        ("traffic now", f"{traffic.requests_per_s:.3g} requests/s, "
-                        f"{100 * traffic.error_share:.3g} % fail"),
-        ("to all traffic", f"{_time(found.promote_s)} at least"),
-        ("by then", f"{found.canary_requests} requests answered by the candidate"),
-        (f"{found.worse:g} × the errors", _found_out(found.rollback_requests, found.rollback_s)),
-        ("if it is equal", _chances(found.if_equal)),
-        (f"if {found.worse:g} × as bad", _chances(found.if_worse)),
-    ]  # fmt: skip
-    for name, value in lines:
-        stdout.print(f"{name:<18} {value}", markup=False)
-    stdout.print("All of it is estimated from the last hour.")
-
-
-def _time(seconds: float) -> str:
-    return figures.duration(round(seconds * SECOND_US))
-
-
-def _found_out(requests: int | None, seconds: float | None) -> str:
-    if requests is None or seconds is None:
-        return "unknown: stable had no error that it could be compared with"
-    return f"found out at the first step after about {requests} requests, {_time(seconds)}"
-
-
-def _chances(chances: Chances | None) -> str:
-    if chances is None:
-        return "unknown: there are no errors that it could be estimated from"
-    parts = (("rolled back", chances.rollback), ("promoted", chances.promote),
-             ("held", chances.hold))  # fmt: skip
-    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in parts)
 
 
 def explain(
@@ -106,17 +39,24 @@ def explain(
     """Show which evidence led to which decision, and decide again on it."""
     platform = Platform(load_settings())
     name = parse_ref(model).model
-    chosen = _rollout(platform, name, rollout)
+    chosen = rollout_of(platform, name, rollout)
     decisions = platform.explanations.of(chosen, None if at is None else moment(at))
+    earlier = [one.rollout_id for one in platform.rollout_store.earlier_attempts(chosen)]
     document = {
         "rollout_id": chosen.rollout_id,
+        "earlier_attempts": earlier,
         "decisions": [_document(one) for one in decisions],
         "all_hold": all(one.holds is not False for one in decisions),
     }
-    emit(document, as_json, lambda: _explain(chosen, decisions))
+    emit(document, as_json, lambda: _explain(chosen, earlier, decisions))
 
 
-def _rollout(platform: Platform, model: str, rollout_id: str | None) -> Rollout:
+def rollout_of(platform: Platform, model: str, rollout_id: str | None) -> Rollout:
+    """A model's rollout by its id, or its newest.
+
+    Raises:
+        NotFound: it has none, or none of this id.
+    """
     found = [s.rollout for s in platform.rollout_store.rollouts(model)]
     chosen = [r for r in found if rollout_id in (None, r.rollout_id)]
     if not chosen:
@@ -145,8 +85,11 @@ def _document(decision: Decision) -> dict[str, Any]:
     return {**event, "evidence": evidence, "holds": decision.holds}
 
 
-def _explain(rollout: Rollout, decisions: list[Decision]) -> None:
+def _explain(rollout: Rollout, earlier: list[str], decisions: list[Decision]) -> None:
     stdout.print(f"{rollout.model}/{rollout.candidate}, rollout {rollout.rollout_id}", markup=False)
+    if earlier:
+        stdout.print(f"attempt {len(earlier) + 1}; what these found may prove it good, and counts "
+                     f"no more against it: {', '.join(earlier)}", markup=False)  # fmt: skip
     for one in decisions:
         event = one.event
         when = datetime.fromtimestamp(event["at_us"] / 1e6, UTC).isoformat(timespec="seconds")

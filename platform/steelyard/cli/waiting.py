@@ -1,7 +1,7 @@
 """Waiting for the controller: what was asked stands in SQL, this only watches it happen."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from steelyard.bootstrap import Platform, supervisor
 from steelyard.cli.output import note
@@ -21,30 +21,29 @@ def require_up(platform: Platform) -> None:
 
 
 def follow(
-    platform: Platform, rollout_id: str, seen: Callable[[Rollout], None], timeout_s: float
-) -> Rollout:
-    """Call ``seen`` whenever the rollout changes until it ends.
+    platform: Platform, rollout_ids: Collection[str], seen: Callable[[list[Rollout]], None],
+    timeout_s: float,
+) -> list[Rollout]:  # fmt: skip
+    """Call ``seen`` whenever one of the rollouts changes until all have ended.
 
     Raises:
-        Unavailable: it did not end in time; it goes on without us.
+        Unavailable: they did not end in time; they go on without us.
     """
     deadline = time.monotonic() + timeout_s
-    last: Rollout | None = None
+    last: list[Rollout] = []
     while time.monotonic() < deadline:
-        found = next(
-            s.rollout
-            for s in platform.rollout_store.rollouts()
-            if s.rollout.rollout_id == rollout_id
-        )
+        stored = platform.rollout_store.rollouts()
+        found = [one.rollout for one in stored if one.rollout.rollout_id in rollout_ids]
+        found.sort(key=lambda rollout: rollout.candidate)
         if found != last:
             seen(found)
             last = found
-        if not found.is_open:
+        if not any(one.is_open for one in found):
             return found
         time.sleep(0.3)
     raise Unavailable(
-        f"Rollout {rollout_id} goes on, waiting for it ended after {timeout_s:g} s.",
-        f"See: steelyard rollout status {last.model if last else ''}",
+        f"Rollout {', '.join(rollout_ids)} goes on, waiting for it ended after {timeout_s:g} s.",
+        f"See: steelyard rollout status {last[0].model if last else ''}",
     )
 
 
@@ -54,7 +53,9 @@ def settle(platform: Platform, rollout: Rollout, timeout_s: float) -> Rollout:
     Raises:
         Refused: it ended without taking traffic; the message says why.
     """
-    ended = follow(platform, rollout.rollout_id, lambda r: note(f"  {r.reason}"), timeout_s)
+    (ended,) = follow(
+        platform, [rollout.rollout_id], lambda found: note(f"  {found[0].reason}"), timeout_s
+    )
     if ended.condition == "failed":
         raise Refused(f"{ended.model}/{ended.candidate} takes no traffic: {ended.reason}")
     return ended

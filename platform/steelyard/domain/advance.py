@@ -6,10 +6,19 @@ evidence against the canary, the reasons to hold, the approval, the next step.
 
 from dataclasses import replace
 
-from steelyard.domain.analysis import Verdict, requests_needed
+from steelyard.domain.choice import claim
 from steelyard.domain.errors import Conflict
-from steelyard.domain.rollout import SECOND_US, Cause, Condition, Evidence, Recent, Rollout
-from steelyard.domain.rollout_plan import Guard
+from steelyard.domain.guard import disaster, too_many
+from steelyard.domain.proof import doubt, is_last_share, is_proven, lack, overruled, rate
+from steelyard.domain.rollout import (
+    SECOND_US,
+    Cause,
+    Condition,
+    Evidence,
+    Recent,
+    Rival,
+    Rollout,
+)
 from steelyard.domain.traffic import BUCKETS
 
 
@@ -39,19 +48,22 @@ def advance(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
     outage = _shared_outage(rollout, evidence.recent)
     if outage is not None:
         return paused(rollout, "shared_outage", outage, now_us)
-    if now_us - rollout.created_us - rollout.waited_us > rollout.plan.deadline_s * SECOND_US:
+    if _is_late(rollout, now_us) and not _waits_for_rivals(rollout, evidence, now_us):
         return _too_late(rollout, evidence, now_us)
     return _next_step(rollout, evidence, now_us)
 
 
 def abort(rollout: Rollout, reason: str, now_us: int) -> Rollout:
-    """All traffic back to stable. A rollout that never took traffic just ends.
+    """All traffic back to stable. A rollout that takes none, as in a shadow step, just ends.
 
     Raises:
         Conflict: it is a first deployment with nothing to go back to.
     """
-    if rollout.step < 0:
-        return replace(rollout, condition="degraded", ended_us=now_us, reason=reason)
+    if rollout.weight_bp == 0:
+        return replace(
+            rollout, condition="degraded", ended_us=now_us, reason=reason, cause="",
+            since_us=None, stopped_us=None,
+        )  # fmt: skip
     if rollout.stable is None:
         raise Conflict(
             f"Version {rollout.candidate} is the only one {rollout.model} has.",
@@ -65,26 +77,26 @@ def abort(rollout: Rollout, reason: str, now_us: int) -> Rollout:
 
 def at_step(rollout: Rollout, step: int) -> Rollout:
     """The rollout with the weight of a step, which is not confirmed yet."""
-    weight = rollout.plan.steps[step].weight_bp
+    there = rollout.step_at(step)
     return replace(
         rollout,
-        condition="promoting" if weight == BUCKETS else "progressing",
+        condition="promoting" if there.weight_bp == BUCKETS else "progressing",
         step=step,
-        weight_bp=weight,
+        weight_bp=there.weight_bp,
         confirmed_us=None,
         cause="",
         since_us=None,
         stopped_us=None,
-        reason=f"step {step + 1} of {len(rollout.plan.steps)}: {weight / 100:g} %",
+        reason=f"step {step + 1} of {len(rollout.plan.steps)}: {there.said}",
     )
 
 
 def onward(rollout: Rollout, now_us: int) -> Rollout:
     """To the next step, or to waiting for the approval that it needs."""
     following = rollout.step + 1
-    if rollout.plan.steps[following].approval and rollout.approved < following:
-        weight = rollout.plan.steps[following].weight_bp / 100
-        reason = f"step {following + 1}, {weight:g} %, needs an approval"
+    there = rollout.step_at(following)
+    if there.approval and rollout.approved < following:
+        reason = f"step {following + 1}, {there.said}, needs an approval"
         return replace(
             rollout, condition="awaiting_approval", cause="", since_us=now_us, reason=reason
         )
@@ -115,38 +127,15 @@ def _evidence_against(rollout: Rollout, evidence: Evidence) -> str | None:
         return None
     if evidence.readiness in ("unhealthy", "failed"):
         return f"version {rollout.candidate} is {evidence.readiness}: {evidence.readiness_reason}"
-    disaster = _disaster(rollout.plan.guard, evidence.recent)
-    if disaster is not None:
-        return disaster
+    guarded = disaster(rollout.plan.guard, evidence.recent)
+    if guarded is not None:
+        return guarded
     worse = [v for v in evidence.verdicts if v.judgement == "failed" and v.action == "rollback"]
     return f"worse than stable: {worse[0].summary}" if worse else None
 
 
-def _disaster(guard: Guard, recent: Recent) -> str | None:
-    """What the guard says without statistics, unless stable fails as well."""
-    if not _stable_is_well(recent):
-        return None
-    row, units = recent.failed_in_a_row, recent.failing_units
-    if row >= guard.consecutive and units >= guard.units:
-        return f"guard: the canary's last {row} requests failed, of {units} units"
-    if _too_many(guard, recent):
-        return f"guard: {recent.canary[1]} of the canary's last {recent.canary[0]} requests failed"
-    return None
-
-
-def _too_many(guard: Guard, recent: Recent) -> bool:
-    n, x = recent.canary
-    return n >= guard.requests and x >= guard.share * n
-
-
-def _stable_is_well(recent: Recent) -> bool:
-    """Whether stable failed less than half as often as the canary, or was not asked."""
-    (n, x), (base_n, base_x) = recent.canary, recent.stable
-    return base_n == 0 or 2 * base_x * n < x * base_n
-
-
 def _shared_outage(rollout: Rollout, recent: Recent) -> str | None:
-    if rollout.kind != "canary" or not _too_many(rollout.plan.guard, recent):
+    if rollout.kind != "canary" or not too_many(rollout.plan.guard, recent):
         return None
     if rollout.resumed_us is not None and rollout.resumed_us > (rollout.confirmed_us or 0):
         return None
@@ -194,28 +183,50 @@ def _too_late(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
 
 def _next_step(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
     assert rollout.confirmed_us is not None
-    step = rollout.plan.steps[rollout.step]
+    step = rollout.step_at(rollout.step)
     baked_us = now_us - rollout.confirmed_us
     if baked_us < step.bake_s * SECOND_US:
         left = step.bake_s - baked_us / SECOND_US
-        return replace(rollout, reason=f"baking at {step.weight_bp / 100:g} %, {left:.0f} s left")
-    hold = _hold(rollout, evidence)
-    if hold is not None:
-        return _held(rollout, hold, now_us)
-    doubt = [v for v in evidence.verdicts if v.action == "pause" and v.judgement == "failed"]
-    if doubt and not _overruled(rollout):
-        return paused(rollout, "metric", f"paused: {doubt[0].summary}", now_us)
+        return replace(rollout, reason=f"baking at {step.said}, {left:.0f} s left")
+    missing = lack(rollout, evidence)
+    if missing is not None:
+        return _held(rollout, missing, now_us)
+    failed = doubt(rollout, evidence)
+    if failed is not None:
+        return paused(rollout, "metric", f"paused: {failed}", now_us)
+    if is_last_share(rollout):
+        return _to_all(rollout, evidence, now_us)
     return onward(rollout, now_us)
 
 
-def _hold(rollout: Rollout, evidence: Evidence) -> str | None:
-    """What is missing for the next step."""
-    missing = rollout.plan.steps[rollout.step].min_requests - evidence.step_requests
-    if missing > 0:
-        return f"hold: needs {missing} more canary requests"
-    if rollout.plan.steps[rollout.step + 1].weight_bp == BUCKETS:
-        return _unproven(rollout, evidence)
-    return None
+def _to_all(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
+    """Onward to all traffic, unless other candidates claim it too."""
+    mine = Rival(rollout.candidate, "proven", rate(rollout, evidence))
+    found = claim(mine, evidence.rivals, rollout.plan.winner)
+    if found.verdict == "take":
+        return onward(rollout, now_us)
+    if found.verdict == "ask" and not _asked_lately(rollout, now_us):
+        return paused(rollout, "choice", f"paused: {found.reason}", now_us)
+    return replace(rollout, reason=found.reason)
+
+
+def _is_late(rollout: Rollout, now_us: int) -> bool:
+    taken_us = now_us - rollout.created_us - rollout.waited_us
+    return taken_us > rollout.plan.deadline_s * SECOND_US
+
+
+def _waits_for_rivals(rollout: Rollout, evidence: Evidence, now_us: int) -> bool:
+    """Whether it is through its own steps and was only kept waiting: no deadline ends that."""
+    return len(rollout.plan.candidates) > 1 and is_proven(rollout, evidence, now_us)
+
+
+def _asked_lately(rollout: Rollout, now_us: int) -> bool:
+    """Whether a person said to go on waiting, and the time for that is not over."""
+    if not overruled(rollout):
+        return False
+    assert rollout.resumed_us is not None
+    limit_s = rollout.plan.inconclusive_limit * rollout.plan.interval_s
+    return now_us - rollout.resumed_us <= limit_s * SECOND_US
 
 
 def _held(rollout: Rollout, hold: str, now_us: int) -> Rollout:
@@ -232,27 +243,6 @@ def _held(rollout: Rollout, hold: str, now_us: int) -> Rollout:
     if plan.on_inconclusive == "abort":
         return abort(rollout, said, now_us)
     return paused(rollout, "inconclusive", f"paused: {said}", now_us)
-
-
-def _overruled(rollout: Rollout) -> bool:
-    """Whether a person said in this step that it goes on whatever made it pause."""
-    return rollout.resumed_us is not None and rollout.resumed_us >= (rollout.confirmed_us or 0)
-
-
-def _unproven(rollout: Rollout, evidence: Evidence) -> str | None:
-    """Why 100 % must wait: a required metric without the verdict "successful"."""
-    verdicts: dict[str, Verdict] = {v.metric: v for v in evidence.verdicts}
-    for metric in rollout.plan.metrics:
-        if not metric.required:
-            continue
-        verdict = verdicts.get(metric.name)
-        if verdict is None:
-            return f"hold: no evidence on {metric.name} yet"
-        if verdict.judgement != "successful":
-            needed = requests_needed(verdict, metric.floor)
-            more = f", needs about {needed} more canary requests" if needed else ""
-            return f"hold: {metric.name} not proven{more}"
-    return None
 
 
 def _finish_abort(rollout: Rollout, now_us: int) -> Rollout:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ArmName = Literal["stable", "canary", "pinned", "shadow"]
+ArmName = Literal["stable", "canary", "pinned", "shadow", "fallback"]
+"""``fallback``: stable answered because the canary could not be reached, which is its failure."""
 BLAMELESS = (503, 504)
 """Errors that are not the version's: a key's limits could not be kept, or the client's time was
 over before its turn."""

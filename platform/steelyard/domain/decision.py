@@ -7,7 +7,7 @@ from typing import Any
 
 from steelyard.domain.advance import advance
 from steelyard.domain.analysis import Verdict
-from steelyard.domain.rollout import Evidence, Recent, Rollout
+from steelyard.domain.rollout import Evidence, Recent, Rival, Rollout
 from steelyard.domain.rollout_plan import Plan
 
 
@@ -37,6 +37,7 @@ def retold(text: str, plan: Plan) -> tuple[Rollout, Evidence] | None:
     evidence["recent"] = Recent(
         **{**recent, "canary": tuple(recent["canary"]), "stable": tuple(recent["stable"])}
     )
+    evidence["rivals"] = tuple(Rival(**one) for one in evidence.get("rivals", ()))
     return Rollout(**document["before"], plan=plan), Evidence(**evidence)
 
 

@@ -43,12 +43,23 @@ def desired_versions(
     return Desired(model, dict(sorted(wanted.items())))
 
 
+def warm_until_us(rollouts: Iterable[Rollout], version: int) -> int | None:
+    """When the last of a model's rollouts stops keeping a version warm; None: none ever did."""
+    spells = [spell for rollout in rollouts if (spell := _warm_spell(rollout))]
+    return max((until_us for warm, until_us in spells if warm == version), default=None)
+
+
 def _kept_warm(rollout: Rollout, now_us: int) -> int | None:
+    spell = _warm_spell(rollout)
+    return spell[0] if spell is not None and now_us < spell[1] else None
+
+
+def _warm_spell(rollout: Rollout) -> tuple[int, int] | None:
+    """The version that a rollout keeps warm after its end, and until when."""
     if rollout.ended_us is None:
         return None
-    age_s = (now_us - rollout.ended_us) / SECOND_US
-    if rollout.condition == "healthy":
-        return rollout.stable if age_s < rollout.plan.keep_warm_s else None
+    if rollout.condition == "healthy" and rollout.stable is not None:
+        return rollout.stable, rollout.ended_us + int(rollout.plan.keep_warm_s * SECOND_US)
     if rollout.condition == "degraded":
-        return rollout.candidate if age_s < ABORTED_WARM_S else None
+        return rollout.candidate, rollout.ended_us + int(ABORTED_WARM_S * SECOND_US)
     return None

@@ -97,15 +97,24 @@ def ln_mean(first: Array, second: Array) -> Array:
 
 def ln_e_worse_so_far(counts: Counts, tolerance: float = 1.0) -> Array:
     """The same after every interval; the last axis is that of the intervals."""
-    canary, stable = _log_ratios(counts, _grid(1.05, 50.0) * tolerance, tolerance)
-    steps = counts.x_canary[..., None] * canary + counts.x_stable[..., None] * stable
-    return _log_mean_exp(steps.cumsum(-2))
+    return _ln_e_ratio_so_far(counts, _grid(1.05, 50.0) * tolerance, tolerance)
+
+
+def ln_e_not_worse_so_far(counts: Counts, margin: float) -> Array:
+    """The evidence against the margin, after every interval."""
+    return _ln_e_ratio_so_far(counts, _grid(0.1, 0.95 * margin), margin)
 
 
 def _ln_e_ratio(counts: Counts, ratios: Array, null: float) -> Array:
     """The mixture over true event ratios against a null one."""
     canary, stable = _log_ratios(counts, ratios, null)
     return _log_mean_exp(counts.x_canary @ canary + counts.x_stable @ stable)
+
+
+def _ln_e_ratio_so_far(counts: Counts, ratios: Array, null: float) -> Array:
+    canary, stable = _log_ratios(counts, ratios, null)
+    steps = counts.x_canary[..., None] * canary + counts.x_stable[..., None] * stable
+    return _log_mean_exp(steps.cumsum(-2))
 
 
 def _log_ratios(counts: Counts, ratios: Array, null: float) -> tuple[Array, Array]:

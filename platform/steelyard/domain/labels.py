@@ -9,6 +9,9 @@ from typing import Any
 from steelyard.domain.errors import Fault, InvalidInput
 
 MOST_LABELS = 10_000
+"""Of one JSON document."""
+MOST_ROWS = 1_000_000
+"""Of one table: its labels are held in memory until all are known to be good."""
 LARGEST_CLASS = 2**31 - 1
 SHOWN = 20
 """Faults that are named; a file may have thousands of the same."""
@@ -34,12 +37,16 @@ def labels_of(rows: Iterable[Mapping[str, Any]]) -> list[Label]:
     ``classes`` may be a list or its JSON.
 
     Raises:
-        InvalidInput: a row says neither whom it is of nor what is true, or two rows contradict
-            each other; the first 20 faults are named with their row.
+        InvalidInput: a row says neither whom it is of nor what is true, two rows contradict
+            each other, or there are more than a million; the first 20 faults are named with their
+            row.
     """
     faults: list[Fault] = []
     found: dict[tuple[str | None, str | None], Label] = {}
     for number, row in enumerate(rows, 1):
+        if number > MOST_ROWS:
+            fault = Fault("rows", f"are more than {MOST_ROWS}")
+            raise InvalidInput(str(fault), (fault,), "Bring them in several tables.")
         label = _label(row, f"row {number}", faults)
         if label is None:
             continue

@@ -168,7 +168,7 @@ def _limits(card: Card) -> Iterator[str]:
     if card.parent is not None:
         yield f"- `base_model` names a version of this registry, {card.parent}, not a public one."
     if not v.servable:
-        yield "- Replicas load ONNX: this file is not served."
+        yield "- No replica loads this file: it is not served."
     if e is None:
         return
     yield "- Speed and energy hold for the hardware above, and for no other."

@@ -6,7 +6,6 @@ pickle under any name is refused: to load one is to run it.
 
 import ast
 import io
-import json
 import re
 import struct
 import zipfile
@@ -14,11 +13,10 @@ from collections.abc import Callable, Mapping
 
 from steelyard.domain.errors import Refused
 from steelyard.domain.onnx_file import check_onnx
+from steelyard.domain.safetensors_file import check_safetensors
 
 LARGEST_FILE = 2 * 2**30
 """ONNX in one file ends at 2 GiB (protobuf)."""
-LARGEST_HEADER = 16 * 2**20
-"""Of safetensors: a hundred thousand tensors have less."""
 MOST_MEMBERS, LARGEST_DIRECTORY = 64, 2**16
 END = struct.Struct("<4s4H2LH")
 """A ZIP's last record: signature, disks, files here and in all, directory's bytes and place."""
@@ -73,37 +71,6 @@ def check_content(artifact: str, data: bytes) -> None:
         check(data)
     except Refused as refused:
         raise Refused(f"{artifact}: {refused.message}", refused.hint) from None
-
-
-def check_safetensors(data: bytes) -> None:
-    """Refuse what is no safetensors file: its header must describe its bytes, all of them.
-
-    Raises:
-        Refused: the header is larger than the file, is no JSON, or its tensors overlap.
-    """
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(LARGEST_HEADER, len(data) - 8):
-        raise Refused(
-            f"It is not a safetensors file: its header says {length:,} bytes, the file has "
-            f"{len(data):,}."
-        )
-    try:
-        header = json.loads(data[8 : 8 + length])
-        spans = sorted(_span(name, about) for name, about in header.items()
-                       if name != "__metadata__")  # fmt: skip
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Refused(f"It is not a safetensors file: its header is malformed ({error}).") from None
-    ends = [0, *(end for _, end in spans)]
-    if [start for start, _ in spans] != ends[:-1] or ends[-1] != len(data) - 8 - length:
-        raise Refused("It is not a safetensors file: its tensors leave gaps, overlap or break off.")
-
-
-def _span(name: str, about: Mapping[str, object]) -> tuple[int, int]:
-    offsets = about["data_offsets"]
-    match offsets:
-        case [int(start), int(end)] if 0 <= start <= end:
-            return start, end
-    raise ValueError(f"{name} has no place")
 
 
 def check_bundle(data: bytes) -> None:

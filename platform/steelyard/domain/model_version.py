@@ -11,9 +11,9 @@ from steelyard.domain.evidence import Evidence
 
 Relation = Literal["trained", "quantized", "pruned", "distilled", "finetuned", "exported"]
 FlopsOrigin = Literal["counted", "analytic", "inherited", "unknown"]
-ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
-SERVED_BY = (ONNXRUNTIME, OPENVINO)
-"""The libraries that replicas have."""
+ONNXRUNTIME, OPENVINO, TORCH = "onnxruntime", "openvino", "torch"
+SERVED_BY: Mapping[str, str] = {ONNXRUNTIME: ".onnx", OPENVINO: ".onnx", TORCH: ".safetensors"}
+"""The libraries that replicas have, and the suffix of the files that each runs."""
 MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?")
 
 
@@ -118,7 +118,8 @@ class ModelVersion:
     @property
     def servable(self) -> bool:
         """Whether there are replicas that load the file."""
-        return self.artifact.endswith(".onnx") and self.runtime in SERVED_BY
+        suffix = SERVED_BY.get(self.runtime)
+        return suffix is not None and self.artifact.endswith(suffix)
 
 
 @dataclass(frozen=True, slots=True)

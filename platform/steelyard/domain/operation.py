@@ -1,12 +1,15 @@
 """What an operator asks of versions beside rollouts: shadows, and an early end of service.
 
 Both are facts: who asked for what, when and why. The newest one of a model, or of a version,
-counts.
+counts. Rollouts ask for shadows as well, by their plans.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.rollout import Rollout
+from steelyard.domain.serving_snapshot import Shadow
 from steelyard.domain.traffic import BUCKETS
 
 
@@ -34,6 +37,29 @@ class Drain:
     actor: str
     reason: str
     drained_us: int
+
+
+def shadows_of(
+    setting: ShadowSetting | None, rollouts: Iterable[Rollout]
+) -> tuple[Shadow, ...]:  # fmt: skip
+    """Who repeats a model's requests: an operator's shadow, else those of its open rollouts."""
+    if setting is not None and setting.version is not None:
+        return (Shadow(setting.version, setting.share_bp),)
+    found = (_shadow_of(rollout) for rollout in rollouts)
+    return tuple(shadow for shadow in found if shadow is not None)
+
+
+def _shadow_of(rollout: Rollout) -> Shadow | None:
+    """The candidate before it answers everything, the old version while that is on probation."""
+    plan = rollout.plan
+    if rollout.stable is None or not rollout.is_open or rollout.step < 0:
+        return None
+    if rollout.condition == "probation":
+        share = plan.reverse_shadow_bp
+        return Shadow(rollout.stable, share, "canary") if share else None
+    share = plan.steps[rollout.step].shadow_bp
+    aborted = rollout.condition == "aborting"
+    return Shadow(rollout.candidate, share) if share and not aborted else None
 
 
 def share_bp(percent: float) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from steelyard.domain.analysis import Metric
 from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 from steelyard.domain.traffic import BUCKETS
 
@@ -37,7 +38,8 @@ PRESETS: Mapping[PresetName, Plan] = {
     "careful": Plan(
         _steps(500, (1, HOUR_S), (2, 2 * HOUR_S), (5, 4 * HOUR_S), (10, 6 * HOUR_S),
                (25, 12 * HOUR_S), (50, 24 * HOUR_S)),
-        default_metrics(), keep_warm_s=24 * HOUR_S, alpha_promote=0.01,
+        (*default_metrics(), Metric("paired")), keep_warm_s=24 * HOUR_S, alpha_promote=0.01,
+        probation_s=48 * HOUR_S, reverse_shadow_bp=5 * BP_PER_PERCENT,
     ),
 }  # fmt: skip
 
@@ -72,9 +74,15 @@ def adapted(plan: Plan, by_hand: ByHand) -> Plan:
         if (value := getattr(by_hand, name)) is not None
     }
     tolerance = by_hand.label_tolerance
-    metrics = plan.metrics if tolerance is None else default_metrics(tolerance)
+    metrics = plan.metrics if tolerance is None else _tolerant(plan, tolerance)
     steps = tuple(_step(plan, round(percent * 100), by_hand) for percent in percents)
     return replace(plan, steps=steps, metrics=metrics, **times)
+
+
+def _tolerant(plan: Plan, tolerance: float) -> tuple[Metric, ...]:
+    """The preset's metrics, of which those that look at labels bear so many wrong answers."""
+    paired = tuple(replace(m, tolerance=tolerance) for m in plan.metrics if m.kind == "paired")
+    return (*default_metrics(tolerance), *paired)
 
 
 def _step(plan: Plan, weight_bp: int, by_hand: ByHand) -> Step:
@@ -85,4 +93,6 @@ def _step(plan: Plan, weight_bp: int, by_hand: ByHand) -> Step:
     like = (below or plan.steps)[-1 if below else 0]
     bake_s = like.bake_s if by_hand.bake_s is None else by_hand.bake_s
     requests = like.min_requests if by_hand.min_requests is None else by_hand.min_requests
-    return Step(weight_bp, bake_s, requests, like.approval and like.weight_bp == weight_bp)
+    same = like.weight_bp == weight_bp
+    shadow_bp = like.shadow_bp if same else 0
+    return Step(weight_bp, bake_s, requests, like.approval and same, shadow_bp)

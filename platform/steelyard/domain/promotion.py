@@ -45,3 +45,13 @@ def stable_version(history: Iterable[Promotion]) -> int | None:
     """The version that last earned all traffic."""
     earned = [p.to_version for p in history if p.alias == CHAMPION]
     return earned[-1] if earned else None
+
+
+def previous_version(history: Iterable[Promotion]) -> int | None:
+    """The last good version before the present one: where a rollback goes.
+
+    Whoever was promoted twice in a row is not his own predecessor.
+    """
+    earned = [p.to_version for p in history if p.alias == CHAMPION]
+    before = [version for version in earned if version != earned[-1]]
+    return before[-1] if before else None

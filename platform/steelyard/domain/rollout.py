@@ -4,19 +4,23 @@ Weights are basis points of the 10,000 buckets. "Confirmed" means that the edge 
 weight; only then does a step's bake time run. The rules are ``advance`` and ``rollout_verbs``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from steelyard.domain.analysis import Verdict
-from steelyard.domain.rollout_plan import Plan
+from steelyard.domain.rollout_plan import Plan, Step
+from steelyard.domain.traffic import BUCKETS
 
 RolloutPhase = Literal["progressing", "paused", "healthy", "degraded"]
 Condition = Literal[
     "preparing", "progressing", "paused", "awaiting_approval", "promoting", "probation",
     "healthy", "aborting", "degraded", "failed",
 ]  # fmt: skip
-Cause = Literal["", "manual", "inconclusive", "no_data", "metric", "shared_outage"]
+Cause = Literal[
+    "", "manual", "inconclusive", "no_data", "metric", "shared_outage", "choice", "drift"
+]
 Kind = Literal["first", "canary", "undo"]
+Standing = Literal["undecided", "proven", "chosen"]
 OPEN: frozenset[Condition] = frozenset({
     "preparing", "progressing", "paused", "awaiting_approval", "promoting", "probation", "aborting",
 })  # fmt: skip
@@ -38,6 +42,9 @@ class Rollout:
     ``waited_us`` the time so far that the deadline does not count. ``resumed_us`` is when a person
     last said to go on, ``approved`` the highest step that somebody approved, and ``first_step``
     the one to begin with.
+
+    ``max_weight_bp`` buckets from ``offset_bp`` on are its region, in which it grows; candidates
+    that are rolled out together share ``lineage`` and ``stable`` and have regions of their own.
     """
 
     rollout_id: str
@@ -63,6 +70,25 @@ class Rollout:
     resumed_us: int | None = None
     approved: int = -1
     first_step: int = 0
+    offset_bp: int = 0
+    max_weight_bp: int = BUCKETS
+
+    @property
+    def buckets(self) -> tuple[int, int]:
+        """The first bucket that may be the candidate's, and the first past them."""
+        if self.weight_bp == BUCKETS:
+            return 0, BUCKETS
+        return self.offset_bp, self.offset_bp + self.max_weight_bp
+
+    def step_at(self, index: int) -> Step:
+        """A step of the plan with the weight that it has here: a share of the region, or all.
+
+        A weight of 100 % is all traffic, of whomever it was.
+        """
+        step = self.plan.steps[index]
+        if step.weight_bp == BUCKETS:
+            return step
+        return replace(step, weight_bp=step.weight_bp * self.max_weight_bp // BUCKETS)
 
     @property
     def phase(self) -> RolloutPhase:
@@ -90,12 +116,25 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another candidate of the same model, as far as it matters to this one.
+
+    ``rate`` is its canary's observed share of events, or mean, in the metric that chooses the
+    winner; None while nothing is known of it.
+    """
+
+    version: int
+    standing: Standing
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of the candidate at one moment.
 
     ``readiness``: starting, ready, or what is wrong (``failed``: it will not come up;
-    ``unhealthy``: it was up). ``step_requests``: canary requests executed in the present step;
-    ``requests`` those of the whole rollout.
+    ``unhealthy``: it was up). ``step_requests``: canary requests executed in the present step, or
+    copies answered where it is only a shadow; ``requests`` those of the whole rollout.
     """
 
     readiness: Literal["starting", "ready", "unhealthy", "failed"]
@@ -104,13 +143,15 @@ class Evidence:
     step_requests: int = 0
     requests: int = 0
     recent: Recent = Recent()
+    rivals: tuple[Rival, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Whole intervals of a rollout: from ``start_us`` until before ``end_us``.
 
-    Intervals begin at ``origin_us``; units are counted from there on.
+    Intervals begin at ``origin_us``; units are counted from there on. The candidate's buckets are
+    those from ``first_bucket`` until before ``end_bucket``.
     """
 
     model: str
@@ -121,3 +162,5 @@ class Stretch:
     interval_us: int
     start_us: int
     end_us: int
+    first_bucket: int = 0
+    end_bucket: int = BUCKETS

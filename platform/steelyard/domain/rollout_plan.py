@@ -6,26 +6,52 @@ from typing import Any, Literal
 
 from steelyard.domain.analysis import METRICS, Metric
 from steelyard.domain.errors import Fault, InvalidInput
-from steelyard.domain.traffic import BUCKETS
+from steelyard.domain.traffic import BUCKETS, MOST_CANDIDATES
 
 DAY_S = 86_400.0
 LONGEST_S = 30 * DAY_S
 LOOKED_BACK = 100
 """How many of the canary's newest answers the guard may look back on."""
 Undecided = Literal["pause", "abort"]
+ASK = "ask"
+"""Who wins among several proven candidates: a person says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One weight and how long it bakes at least: seconds and executed canary requests.
 
-    With ``approval`` somebody must approve it before its weight is set.
+    With ``approval`` somebody must approve it before its weight is set. ``shadow_bp`` of the
+    buckets, as far as stable answers them, are repeated by the candidate unseen. A first step may
+    be a shadow only, of weight 0: then the candidate's answered copies are its requests.
     """
 
     weight_bp: int
     bake_s: float = 0.0
     min_requests: int = 0
     approval: bool = False
+    shadow_bp: int = 0
+
+    @property
+    def said(self) -> str:
+        """Its weight for people, and its shadow.
+
+        >>> Step(0, shadow_bp=2_000).said, Step(500, shadow_bp=2_000).said, Step(500).said
+        ('0 %, shadow 20 %', '5 %, shadow 20 %', '5 %')
+        """
+        shadow = f", shadow {self.shadow_bp / 100:g} %" if self.shadow_bp else ""
+        return f"{self.weight_bp / 100:g} %{shadow}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that is rolled out, and how many of the 10,000 buckets it grows into at most.
+
+    Steps are shares of that, but for the last one, which is all traffic.
+    """
+
+    version: int
+    max_weight_bp: int = BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +78,12 @@ class Plan:
     ``deadline_s`` bounds the whole but for the time in which it is paused or waits for an
     approval, ``approval_timeout_s`` such a wait. After ``inconclusive_limit`` intervals past a
     bake without a verdict ``on_inconclusive`` happens. For ``probation_s`` at 100 % the old
-    version stays ready and late labels still count.
+    version stays ready and late labels still count; it answers ``reverse_shadow_bp`` of the
+    buckets once more, unseen.
+
+    ``candidates`` are the versions, where the plan says which. Of several proven ones ``winner``
+    takes all traffic: the one with the lowest rate in the metric of that name, or whom a person
+    names (``ask``).
     """
 
     steps: tuple[Step, ...]
@@ -69,6 +100,9 @@ class Plan:
     inconclusive_limit: int = 60
     on_inconclusive: Undecided = "pause"
     probation_s: float = 0.0
+    reverse_shadow_bp: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    winner: str = ASK
 
 
 def default_metrics(label_tolerance: float = 1.0) -> tuple[Metric, ...]:
@@ -93,6 +127,8 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
     values["metrics"] = tuple(Metric(**metric) for metric in document["metrics"])
     if "guard" in document:
         values["guard"] = Guard(**document["guard"])
+    if "candidates" in document:
+        values["candidates"] = tuple(Candidate(**one) for one in document["candidates"])
     return Plan(**values)
 
 
@@ -105,11 +141,13 @@ def check_plan(plan: Plan) -> None:
     """Refuse a plan that cannot be carried out, naming every fault.
 
     Raises:
-        InvalidInput: weights do not grow or do not end at 100 %, a time is negative, a metric is
-            unknown, twice there or lacks what it needs, no metric is required, or the deadline
-            is over before the steps are.
+        InvalidInput: weights do not grow or do not end at 100 %, a shadow has nobody to repeat,
+            a time is negative, a metric is unknown, twice there or lacks what it needs, no metric
+            is required, the deadline is over before the steps are, or candidates are too many,
+            twice there, of more than 100 % together or of too little for the steps.
     """
-    faults = [*_step_faults(plan.steps), *_metric_faults(plan)]
+    faults = [*_step_faults(plan.steps), *_shadow_faults(plan), *_metric_faults(plan),
+              *_candidate_faults(plan)]  # fmt: skip
     times = (plan.keep_warm_s, plan.label_maturity_s, plan.probation_s, plan.ready_within_s)
     if plan.interval_s <= 0 or min(times) < 0 or plan.approval_timeout_s <= 0:
         faults.append(Fault("times", "the interval is above 0, other times are not negative"))
@@ -133,12 +171,61 @@ def _step_faults(steps: Sequence[Step]) -> list[Fault]:
     weights = [step.weight_bp for step in steps]
     if not weights or weights[-1] != BUCKETS:
         faults.append(Fault("steps", "the last step is 100 %"))
-    if weights != sorted(set(weights)) or (weights and weights[0] <= 0):
+    in_traffic = weights[1:] if steps and steps[0].shadow_bp and not weights[0] else weights
+    if in_traffic != sorted(set(in_traffic)) or (in_traffic and in_traffic[0] <= 0):
         found = ", ".join(f"{weight / 100:g}" for weight in weights)
-        faults.append(Fault("steps", f"weights grow from above 0, found {found}"))
+        faults.append(Fault("steps", f"weights grow from above 0, found {found}; only a first "
+                            "step with a shadow may have 0"))  # fmt: skip
     if any(step.bake_s < 0 or step.min_requests < 0 for step in steps):
         faults.append(Fault("steps", "bake time and minimum requests are not negative"))
     return faults
+
+
+def _candidate_faults(plan: Plan) -> list[Fault]:
+    faults = []
+    versions = [one.version for one in plan.candidates]
+    weights = [one.max_weight_bp for one in plan.candidates]
+    if len(versions) > MOST_CANDIDATES or len(set(versions)) < len(versions):
+        faults.append(Fault("candidates", f"are at most {MOST_CANDIDATES} different versions"))
+    if any(weight <= 0 for weight in weights) or sum(weights) > BUCKETS:
+        found = ", ".join(f"{weight / 100:g}" for weight in weights)
+        faults.append(Fault("candidates", f"have 100 % together at most, each above 0: {found}"))
+    if len(versions) > 1 and len(plan.steps) < 2:
+        faults.append(Fault("steps", "several candidates need a step before all traffic"))
+    for index, weight in enumerate(weights):
+        buckets = [step.weight_bp * weight // BUCKETS for step in plan.steps if step.weight_bp]
+        if buckets != sorted(set(buckets)) or 0 in buckets:
+            faults.append(Fault(f"candidates[{index}].max_weight", f"{weight / 100:g} % is too "
+                                "little: its steps differ by less than 0.01 %"))  # fmt: skip
+    if plan.winner != ASK and plan.winner not in [metric.name for metric in plan.metrics]:
+        faults.append(Fault("winner", f"is {ASK} or one of the plan's metrics: {plan.winner}"))
+    return faults
+
+
+def _shadow_faults(plan: Plan) -> list[Fault]:
+    """A share that is none, nobody whose requests are repeated, or nobody left to repeat them."""
+    faults = []
+    for index, step in enumerate(plan.steps):
+        if not 0 <= step.shadow_bp <= BUCKETS:
+            faults.append(Fault(f"steps[{index}].shadow", "is from 0 to 100 percent, found "
+                                f"{step.shadow_bp / 100:g}"))  # fmt: skip
+        elif step.shadow_bp and step.weight_bp == BUCKETS:
+            faults.append(Fault(f"steps[{index}].shadow", "repeats what stable answers, and at "
+                                "100 % that is nothing; see reverse_shadow"))  # fmt: skip
+    share, field = plan.reverse_shadow_bp, "reverse_shadow"
+    if not 0 <= share <= BUCKETS:
+        faults.append(Fault(field, f"is from 0 to 100 percent, found {share / 100:g}"))
+    elif share and not plan.probation_s:
+        faults.append(Fault(field, "is a part of the probation, and there is none"))
+    elif share and _paired(plan) and plan.probation_s <= plan.label_maturity_s:
+        faults.append(Fault(field, f"counts for paired when labels are {plan.label_maturity_s:.10g}"
+                            f" s old, and the probation is over in {plan.probation_s:.10g}"
+                            ))  # fmt: skip
+    return faults
+
+
+def _paired(plan: Plan) -> bool:
+    return any(metric.kind == "paired" for metric in plan.metrics)
 
 
 def _metric_faults(plan: Plan) -> list[Fault]:
@@ -156,6 +243,9 @@ def _metric_faults(plan: Plan) -> list[Fault]:
             faults.append(Fault(field, "needs slo_ms: a slower answer counts against the canary"))
         if metric.name == "disagreement" and not (metric.limit and 0 < metric.limit < 0.5):
             faults.append(Fault(field, "needs a limit above 0 and below 0.5"))
+        if metric.kind == "paired" and metric.required:
+            faults.append(Fault(field, "tells who is worse, and proves nobody good: require labels"
+                                ))  # fmt: skip
         if metric.tolerance < 1 or metric.margin <= 0:
             faults.append(Fault(field, "tolerance is at least 1, margin above 0"))
         if metric.floor is not None and not 0 < metric.floor < 0.5:

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 from steelyard.domain.analysis import Action, Metric
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.presets import PRESETS, PresetName
-from steelyard.domain.rollout_plan import Guard, Plan, Step, Undecided, check_plan
+from steelyard.domain.rollout_plan import Candidate, Guard, Plan, Step, Undecided, check_plan
 from steelyard.domain.traffic import BUCKETS
 
 DURATION = re.compile(r"(?P<number>[0-9]{1,9}(\.[0-9]{1,6})?) ?(?P<unit>s|m|h|d)?")
@@ -24,8 +24,9 @@ TIMES = {
 }  # fmt: skip
 SHARES = ("alpha_rollback", "alpha_promote")
 KEYS = ("preset", "steps", "metrics", "guard", "inconclusive_limit", "on_inconclusive",
-        *TIMES, *SHARES)  # fmt: skip
-STEP_KEYS = ("weight", "bake", "min_requests", "approval")
+        "reverse_shadow", "candidates", "winner", *TIMES, *SHARES)  # fmt: skip
+CANDIDATE_KEYS = ("version", "max_weight")
+STEP_KEYS = ("weight", "bake", "min_requests", "approval", "shadow")
 METRIC_KEYS = tuple(field.name for field in fields(Metric))
 GUARD_KEYS = tuple(field.name for field in fields(Guard))
 
@@ -88,16 +89,32 @@ class _Reader:
             values["metrics"] = self._list("metrics", found["metrics"], self._metric)
         if "guard" in found:
             values["guard"] = self._guard(found["guard"])
+        if "candidates" in found:
+            values["candidates"] = self._list("candidates", found["candidates"], self._candidate)
+        if "winner" in found:
+            values["winner"] = self._text("winner", found["winner"])
+        if "reverse_shadow" in found:
+            share = self._basis_points("reverse_shadow", found["reverse_shadow"])
+            values["reverse_shadow_bp"] = share
+        elif not _judges_pairs(replace(plan, **values)):
+            values["reverse_shadow_bp"] = 0
         return plan if self.faults else replace(plan, **values)
 
     def _step(self, place: str, item: object) -> Step:
         found = self._mapping(place, item, STEP_KEYS)
-        weight = self._number(f"{place}.weight", found.get("weight"))
         return Step(
-            round(weight * BUCKETS / 100),
+            self._basis_points(f"{place}.weight", found.get("weight")),
             self._seconds(f"{place}.bake", found.get("bake", 0)),
             self._whole(f"{place}.min_requests", found.get("min_requests", 0)),
             self._flag(f"{place}.approval", found.get("approval", False)),
+            self._basis_points(f"{place}.shadow", found.get("shadow", 0)),
+        )
+
+    def _candidate(self, place: str, item: object) -> Candidate:
+        found = self._mapping(place, item, CANDIDATE_KEYS)
+        return Candidate(
+            self._whole(f"{place}.version", found.get("version")),
+            self._basis_points(f"{place}.max_weight", found.get("max_weight", 100)),
         )
 
     def _metric(self, place: str, item: object) -> Metric:
@@ -148,6 +165,10 @@ class _Reader:
             return 0.0
         return float(item)
 
+    def _basis_points(self, place: str, item: object) -> int:
+        """Of a share in percent."""
+        return round(self._number(place, item) * BUCKETS / 100)
+
     def _whole(self, place: str, item: object) -> int:
         if type(item) is not int or not 0 <= item < 10**9:
             self._fault(place, f"is a whole number, found {_brief(item)}")
@@ -162,7 +183,8 @@ class _Reader:
     def _text(self, place: str, item: object) -> str:
         if not isinstance(item, str):
             self._fault(place, f"is a name, found {_brief(item)}")
-        return str(item)
+            return ""
+        return item
 
     def _choice(self, place: str, item: object, known: tuple[str, ...]) -> Any:
         if item not in known:
@@ -171,6 +193,11 @@ class _Reader:
 
     def _fault(self, place: str, what: str) -> None:
         self.faults.append(Fault(place, what))
+
+
+def _judges_pairs(plan: Plan) -> bool:
+    """Whether a preset's reverse shadow is of use: there is a time for it, and who looks at it."""
+    return plan.probation_s > 0 and any(m.kind in ("limit", "paired") for m in plan.metrics)
 
 
 def _brief(item: object) -> str:

@@ -19,12 +19,15 @@ BOUNDS_US = (
 CACHE = ("hits", "misses")
 SHADOW = ("sent", "failed", "dropped")
 """What became of a request that was to be copied to a shadow version."""
+TRACES = ("sent", "failed", "dropped")
+"""What became of a request whose caller keeps its trace, on the way to the collector."""
 
 CODE_SLOTS = tuple(f"code_{code}" for code in (*CODES, OTHER))
 BUCKET_SLOTS = tuple(f"bucket_{bound}" for bound in (*BOUNDS_US, "inf"))
 SLOTS = (
     *CODE_SLOTS, *BUCKET_SLOTS, "duration_ns", "queue_ns", "rows", "batches",
     *(f"cache_{name}" for name in CACHE), *(f"shadow_{name}" for name in SHADOW),
+    *(f"traces_{name}" for name in TRACES),
 )  # fmt: skip
 """Every counter, in the order in which a replica's file holds them."""
 _BOUNDS_NS = tuple(bound * 1_000 for bound in BOUNDS_US)

@@ -4,11 +4,13 @@ A policy is data: a person sets it, SQL keeps every one that was set, replicas r
 the signed snapshot (``domain/serving_snapshot``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from steelyard.domain.errors import Fault, InvalidInput
+from steelyard.domain.header_rules import rules_faults, rules_in, written
+from steelyard.domain.unit_key import field_fault, header_fault
 
 Outside = Literal["accept", "flag", "refuse"]
 Recorded = Literal["digest", "values"]
@@ -28,6 +30,18 @@ RANGES: Mapping[str, tuple[int, int]] = {
 }
 
 
+def _faults_of(check: Callable[[str], str | None]) -> Callable[[str], Sequence[str]]:
+    return lambda text: [why] if (why := check(text)) else []
+
+
+TEXTS: Mapping[str, tuple[Callable[[str], str], Callable[[str], Sequence[str]]]] = {
+    "unit_header": (str.lower, _faults_of(header_fault)),
+    "unit_field": (str, _faults_of(field_fault)),
+    "rules": (lambda text: written(rules_in(text)), rules_faults),
+}
+"""How each text is written, and what may be wrong with it; the empty one is always right."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServingPolicy:
     """The policy of one model; its defaults are those of a model for which nobody set one.
@@ -38,7 +52,9 @@ class ServingPolicy:
     ``outside``: what happens to rows outside the training envelope. ``record_inputs`` and
     ``record_outputs``: whether predictions are recorded by a keyed digest or with their values.
     ``retention_days``: how long predictions are kept; 0 is for ever. ``replicas_min`` and
-    ``replicas_max``: between them, the number follows the load.
+    ``replicas_max``: between them, the number follows the load. ``unit_header`` and ``unit_field``:
+    where a request says whose it is, besides ``x-unit-id`` (``domain/unit_key``). ``rules``: which
+    headers send a request to which version (``domain/header_rules``).
     """
 
     batch_latency_ms: int = 0
@@ -51,6 +67,9 @@ class ServingPolicy:
     retention_days: int = 0
     replicas_min: int = 1
     replicas_max: int = 1
+    unit_header: str = ""
+    unit_field: str = ""
+    rules: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,8 @@ def changed(policy: ServingPolicy, values: Mapping[str, object]) -> ServingPolic
             known[name] = value
         elif name in RANGES:
             known[name] = _whole(name, value, faults)
+        elif name in TEXTS:
+            known[name] = _text(name, value, faults)
         else:
             faults.append(Fault(name, f"is no field of a policy; these are {', '.join(NAMES)}"))
     if not faults and known["replicas_min"] > known["replicas_max"]:
@@ -104,3 +125,13 @@ def _whole(name: str, value: object, faults: list[Fault]) -> Any:
             return number
     faults.append(Fault(name, f"is a whole number from {least} to {most}, not {value!r}"))
     return least
+
+
+def _text(name: str, value: object, faults: list[Fault]) -> str:
+    write, check = TEXTS[name]
+    if not isinstance(value, str):
+        faults.append(Fault(name, f"is a text, not {value!r}"))
+        return ""
+    wrong = check(value) if value else []
+    faults += [Fault(name, why) for why in wrong]
+    return "" if wrong else write(value)

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import orjson
 
@@ -15,15 +16,20 @@ from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Refused
 from steelyard.domain.serving_policy import ServingPolicy
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A version that gets a copy of a share of a model's requests after they were answered."""
+    """A version that gets a copy of a share of a model's requests after they were answered.
+
+    ``of`` is the arm whose answers it repeats, ``share_bp`` the share of the buckets: of those
+    the requests that this arm answers.
+    """
 
     version: int
     share_bp: int
+    of: Literal["stable", "canary"] = "stable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Snapshot:
     require_keys: bool = False
     policies: Mapping[str, ServingPolicy] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
-    shadows: Mapping[str, Shadow] = field(default_factory=dict)
+    shadows: Mapping[str, tuple[Shadow, ...]] = field(default_factory=dict)
 
     def policy(self, model: str) -> ServingPolicy:
         """That of a model, or the defaults."""
@@ -50,7 +56,9 @@ def sealed(snapshot: Snapshot, secret: bytes) -> bytes:
         "require_keys": snapshot.require_keys,
         "policies": {name: asdict(one) for name, one in sorted(snapshot.policies.items())},
         "keys": [asdict(one) for _, one in sorted(snapshot.keys.items())],
-        "shadows": {name: asdict(one) for name, one in sorted(snapshot.shadows.items())},
+        "shadows": {
+            name: [asdict(one) for one in some] for name, some in sorted(snapshot.shadows.items())
+        },
     })  # fmt: skip
     return _mac(body, secret) + b"\n" + body
 
@@ -72,7 +80,7 @@ def opened(data: bytes, secret: bytes) -> Snapshot:
         row["require_keys"],
         {name: ServingPolicy(**one) for name, one in row["policies"].items()},
         {one.key_id: one for one in keys},
-        {name: Shadow(**one) for name, one in row["shadows"].items()},
+        {name: tuple(Shadow(**one) for one in some) for name, some in row["shadows"].items()},
     )
 
 

@@ -29,8 +29,23 @@ class Registry(Protocol):
         """Alias -> version."""
         ...
 
+    def all_aliases(self) -> dict[str, dict[str, int]]:
+        """Model -> alias -> version, of every model at once."""
+        ...
+
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Point an alias at a version; repeating it changes nothing."""
+        """Point an alias at a version; repeating it changes nothing.
+
+        Raises NotFound for an unknown version.
+        """
+        ...
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        """Let an alias point nowhere; repeating it changes nothing."""
+        ...
+
+    def delete(self, model: str, version: int) -> None:
+        """Take a version out of the registry; its files stay. Raises NotFound when it is gone."""
         ...
 
     def check(self, version: ModelVersion) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from steelyard.domain.api_key import ApiKey
+from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 
 
@@ -23,4 +24,17 @@ class TrafficRouter(Protocol):
 
         Raises Unavailable as ``apply`` does.
         """
+        ...
+
+    def steer(
+        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
+    ) -> None:
+        """Find units and follow header rules as exactly these policies say, durably.
+
+        A rule to a version that is not deployed is left out. Raises Unavailable as ``apply`` does.
+        """
+        ...
+
+    def diverted(self) -> frozenset[tuple[str, int]]:
+        """The (model, version) pairs whose share goes to stable by the router's own guard."""
         ...

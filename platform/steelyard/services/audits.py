@@ -72,7 +72,7 @@ class Audits:
             )
         versions = self._catalog.versions(found["model"])
         version = _pick(versions, found["version"])
-        intent = self._rollouts.intent(found["model"], found["generation"])
+        intent = self._rollouts.intent(found["model"], found["generation"], found["version"])
         at_us = found["received_us"]
         price = price_at(self._catalog.prices(), self._price_sku, at_us, self._clock.now_us())
         cost = (
@@ -87,7 +87,7 @@ class Audits:
         )  # fmt: skip
 
     def verify(self) -> Verification:
-        """Walk every chain: entries, rollout events, promotions."""
+        """Walk every chain: entries, rollout events, promotions, drifts, deletions."""
         broken = []
         entry = self._ledger.first_break()
         if entry:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steelyard.domain.decision import decided_again, retold
-from steelyard.domain.errors import NotFound
+from steelyard.domain.errors import Conflict, NotFound
+from steelyard.domain.replay import Replay, check_replay, replayed
 from steelyard.domain.rollout import Evidence, Rollout
+from steelyard.domain.rollout_plan import Plan
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.rollouts import RolloutStore
@@ -46,6 +48,22 @@ class Explanations:
                 "Ask for a later moment, or leave --at out.",
             )
         return [_decision(event, rollout) for event in events]
+
+    def replay(self, rollout: Rollout, plan: Plan) -> Replay:
+        """When another plan's metrics would have spoken, on what was kept of a rollout.
+
+        Raises:
+            InvalidInput: the plan counts other events than those that were kept.
+            Conflict: nothing was kept: it took no traffic beside stable.
+        """
+        check_replay(plan, rollout.plan)
+        rows = self._store.kept(rollout.rollout_id)
+        if not rows:
+            raise Conflict(
+                f"No interval of rollout {rollout.rollout_id} was kept.",
+                f"See what happened: steelyard rollout explain {rollout.model}.",
+            )
+        return replayed(plan, rows)
 
 
 def _decision(event: dict[str, Any], rollout: Rollout) -> Decision:

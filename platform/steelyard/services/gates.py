@@ -154,7 +154,8 @@ class Gates:
         if not found.servable:
             raise Refused(
                 f"{found.name} ({found.variant}) takes no traffic: its file is {found.artifact} "
-                f"for {found.runtime}, and replicas load ONNX in {' or '.join(SERVED_BY)}.",
+                f"for {found.runtime}, and replicas load "
+                f"{', '.join(f'{suffix} in {name}' for name, suffix in SERVED_BY.items())}.",
                 "Serve its parent, or make a variant that is an ONNX file.",
             )
         here = self.here(found)

@@ -20,6 +20,7 @@ from steelyard.domain.serving_counters import (
     CODES,
     OTHER,
     SHADOW,
+    TRACES,
     Served,
 )
 from steelyard.domain.traffic import BUCKETS, Route
@@ -140,15 +141,19 @@ def inference(totals: Totals) -> Iterator[Family]:
         Sample({**labels, "outcome": name}, counts.get(f"shadow_{name}", 0))
         for labels, counts in rows for name in SHADOW
     ])  # fmt: skip
+    yield Family("steelyard_traces_total", "counter",
+                 "Requests whose trace is kept, by what became of it towards the collector.", [
+        Sample({**labels, "outcome": name}, counts.get(f"traces_{name}", 0))
+        for labels, counts in rows for name in TRACES
+    ])  # fmt: skip
 
 
 def weights(routes: Iterable[Route]) -> Family:
     """The share of requests that each version is meant to get."""
     samples = []
     for route in routes:
-        shares = {route.stable: BUCKETS - route.weight_bp}
-        if route.canary is not None:
-            shares[route.canary] = shares.get(route.canary, 0) + route.weight_bp
+        shares = {route.stable: route.stable_bp}
+        shares |= {share.version: share.weight_bp for share in route.shares}
         samples += [Sample({"model": route.model, "version": str(version)}, share / BUCKETS)
                     for version, share in shares.items()]  # fmt: skip
     text = "Share of a model's requests that a version is meant to get."

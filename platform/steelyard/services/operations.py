@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.domain.deployment import Desired, desired_versions
 from steelyard.domain.errors import Conflict, NotFound
-from steelyard.domain.operation import Drain, ShadowSetting
+from steelyard.domain.operation import Drain, ShadowSetting, shadows_of
+from steelyard.domain.rollout import Rollout
 from steelyard.domain.serving_snapshot import Shadow
 
 if TYPE_CHECKING:
@@ -33,26 +34,48 @@ class Operations:
 
     def desired(self, model: str) -> Desired:
         """The versions of a model that should run now, and why each does."""
-        shadow = self._store.shadows().get(model)
-        stored = self._rollouts.store.rollouts(model, limit=RECENT_ROLLOUTS)
-        return desired_versions(
-            model, self._rollouts.stable(model), [one.rollout for one in stored],
-            self._clock.now_us(), shadow.version if shadow else None, self._store.drained(model),
-        )  # fmt: skip
+        return self.all_desired().get(model, Desired(model, {}))
+
+    def all_desired(self) -> dict[str, Desired]:
+        """The same of every model that was ever deployed."""
+        fleet, now_us = self._rollouts.store.fleet, self._clock.now_us()
+        stable, shadows, drained = fleet.stable(), self._store.shadows(), self._store.drained()
+        return {
+            model: desired_versions(
+                model, stable.get(model), [one.rollout for one in stored], now_us,
+                shadows[model].version if model in shadows else None, drained.get(model),
+            )
+            for model, stored in fleet.rollouts(RECENT_ROLLOUTS).items()
+        }  # fmt: skip
 
     def shadows(self) -> Mapping[str, ShadowSetting]:
         """Model -> its shadow, for the models that have one."""
         return self._store.shadows()
 
-    def rules(self, ready: Collection[tuple[str, int]]) -> dict[str, Shadow]:
-        """What replicas are told: the shadows that can answer and do not answer clients anyway."""
+    def repeating(self) -> dict[str, tuple[Shadow, ...]]:
+        """Model -> who repeats its requests, or will when it is ready."""
+        settings = self._store.shadows()
+        rollouts: dict[str, list[Rollout]] = {model: [] for model in settings}
+        for stored in self._rollouts.store.all_open():
+            rollouts.setdefault(stored.rollout.model, []).append(stored.rollout)
         return {
-            model: Shadow(one.version, one.share_bp)
-            for model, one in self._store.shadows().items()
-            if one.version is not None
-            and (model, one.version) in ready
-            and one.version != self._rollouts.stable(model)
+            model: shadows_of(self._operators(settings.get(model)), some)
+            for model, some in rollouts.items()
         }
+
+    def rules(self, ready: Collection[tuple[str, int]]) -> dict[str, tuple[Shadow, ...]]:
+        """What replicas are told: who repeats requests and is ready to."""
+        found = {
+            model: tuple(one for one in some if (model, one.version) in ready)
+            for model, some in self.repeating().items()
+        }
+        return {model: some for model, some in found.items() if some}
+
+    def _operators(self, setting: ShadowSetting | None) -> ShadowSetting | None:
+        """A setting while it means something: its version may have become stable since."""
+        if setting is None or setting.version == self._rollouts.stable(setting.model):
+            return None
+        return setting
 
     def shadow(
         self, model: str, version: int, share_bp: int, actor: str, reason: str = ""

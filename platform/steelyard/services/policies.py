@@ -1,10 +1,11 @@
 """Serving policies: how a model answers, set by people, changed while it serves."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.serving_policy import PolicyChange, ServingPolicy
+from steelyard.domain.unit_key import field_fault
 from steelyard.services.known_models import check_models
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ class Policies:
     """The use cases of serving policies."""
 
     def __init__(
-        self, store: "ServingPolicyStore", registry: "Registry", clock: "Clock"
+        self, store: "ServingPolicyStore", registry: "Registry", clock: "Clock",
+        unit_fields: Collection[str],
     ) -> None:  # fmt: skip
+        """``unit_fields`` are the fields of bodies that the edge can take a unit from."""
+        self._unit_fields = unit_fields
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -48,9 +52,18 @@ class Policies:
 
         Raises:
             NotFound: there is no such model.
-            InvalidInput: nothing is set, or a name or a value is not one of a policy's.
+            InvalidInput: nothing is set, a name or a value is not one of a policy's, or the edge
+                does not read the field that the unit should come from.
         """
         if not values:
             raise InvalidInput(str(Fault("values", "nothing is set")), (), "Write FIELD=VALUE.")
         check_models(self._registry, model)
+        self._check_field(values.get("unit_field"))
         return self._store.change(model, values, actor, reason.strip(), self._clock.now_us())
+
+    def _check_field(self, path: object) -> None:
+        if not isinstance(path, str) or field_fault(path) or path in self._unit_fields:
+            return
+        known = ", ".join(sorted(self._unit_fields))
+        fault = Fault("unit_field", f"is none that the edge reads, which are {known}; not {path!r}")
+        raise InvalidInput(str(fault), (fault,), "The setting unit_fields names more.")

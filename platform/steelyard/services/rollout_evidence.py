@@ -1,11 +1,15 @@
 """What is known of a rollout's candidate now: intervals are closed and kept, then judged."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steelyard.domain.analysis import Metric, Observed, Verdict, judge_all
+from steelyard.domain.analysis import GRADED, Metric, MetricName, Observed, Verdict, judge_all
+from steelyard.domain.e_process import Interval
 from steelyard.domain.rollout import SECOND_US, Evidence, Rollout, Stretch
 from steelyard.domain.unit_spread import Spread
 from steelyard.ports.applications import ApplicationState
+from steelyard.services.latest_answers import LatestAnswers
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.arms import ArmStore
@@ -15,6 +19,15 @@ Spreads = tuple[Spread, Spread]
 """The canary's and stable's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier attempts at the same pair of versions left; nothing of it changes any more."""
+
+    attempts: int
+    origin_us: int
+    rows: dict[MetricName, list[Interval]]
+
+
 class Evidences:
     """Closes intervals of predictions and labels, and judges what they say."""
 
@@ -22,22 +35,42 @@ class Evidences:
         self._store = store
         self._arms = arms
         self._spreads: dict[tuple[str, str], tuple[int, Spreads]] = {}
+        self._earlier: dict[str, Earlier] = {}
+        self._latest = LatestAnswers(arms)
+        self._ends: dict[tuple[str, MetricName], int] = {}
+        self._verdicts: dict[str, tuple[Verdict, ...]] = {}
+        self._token: int | None = None
+
+    def look(self, rollouts: Sequence[Rollout], now_us: int, settle_us: int, token: int) -> None:
+        """Look at the answers of these rollouts' arms, before asking what is known of each.
+
+        ``settle_us`` is how long facts may take to arrive before an interval counts as complete,
+        ``token`` the controller's fencing number: with another one nothing is remembered.
+        """
+        if token != self._token:
+            self._ends.clear()
+            self._verdicts.clear()
+            self._latest = LatestAnswers(self._arms)
+            self._token = token
+        self._latest.look(rollouts, now_us, settle_us)
 
     def of(
-        self, rollout: Rollout, state: ApplicationState, now_us: int, settle_us: int
+        self, rollout: Rollout, state: ApplicationState, now_us: int, settle_us: int, token: int
     ) -> Evidence:
-        """Everything known of a canary with weight.
+        """Everything known of a canary with weight that was looked at.
 
-        ``settle_us`` is how long facts may take to arrive before an interval counts as complete.
+        Raises:
+            Conflict: another controller took over.
         """
-        self._close(rollout, now_us, settle_us)
-        interval_us = _interval_us(rollout)
-        latest = _stretch(rollout, now_us - interval_us, now_us)
-        arms, of = self._arms, (rollout.model, rollout.lineage, rollout.created_us)
+        if self._close(rollout, now_us, settle_us, token):
+            self._verdicts.pop(rollout.rollout_id, None)
+        verdicts = self._verdicts.get(rollout.rollout_id)
+        if verdicts is None:
+            verdicts = self._verdicts[rollout.rollout_id] = self.verdicts(rollout)
+        in_step, in_all = self._latest.requests(rollout)
         return Evidence(
-            state.phase, state.reason, self.verdicts(rollout),
-            step_requests=arms.canary_requests(*of, rollout.generation),
-            requests=arms.canary_requests(*of), recent=arms.recent(latest),
+            state.phase, state.reason, verdicts, step_requests=in_step, requests=in_all,
+            recent=self._latest.recent(rollout),
         )  # fmt: skip
 
     def verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:
@@ -47,8 +80,11 @@ class Evidences:
         look at every answer of the rollout.
         """
         plan = rollout.plan
-        rows = self._store.observations(rollout.rollout_id)
-        observed = {name: Observed(some) for name, some in rows.items()}
+        rows, earlier = self._store.observations(rollout.rollout_id), self.earlier(rollout).rows
+        observed = {
+            name: Observed(rows.get(name, ()), earlier=earlier.get(name, ()))
+            for name in {*rows, *earlier}
+        }
         chances = plan.alpha_rollback, plan.alpha_promote
         verdicts = judge_all(plan.metrics, observed, *chances)
         proven = [
@@ -59,33 +95,52 @@ class Evidences:
         if not proven:
             return verdicts
         for metric in proven:
-            spread = self._spread(rollout, metric)
-            observed[metric.name] = Observed(observed[metric.name].rows, spread)
+            known = observed[metric.name]
+            observed[metric.name] = replace(known, spread=self._spread(rollout, metric))
         return judge_all(plan.metrics, observed, *chances)
 
+    def earlier(self, rollout: Rollout) -> Earlier:
+        """What earlier attempts left."""
+        known = self._earlier.get(rollout.rollout_id)
+        if known is None:
+            attempts = self._store.earlier_attempts(rollout)
+            rows: dict[MetricName, list[Interval]] = {}
+            for attempt in attempts:
+                for name, some in self._store.observations(attempt.rollout_id).items():
+                    rows.setdefault(name, []).extend(some)
+            origin_us = attempts[0].created_us if attempts else rollout.created_us
+            known = self._earlier[rollout.rollout_id] = Earlier(len(attempts), origin_us, rows)
+        return known
+
     def _spread(self, rollout: Rollout, metric: Metric) -> Spreads:
-        """That of all kept intervals; looked up again only when there is one more."""
+        """That of all attempts' kept intervals; looked up again only when there is one more."""
         newest = self._store.observed_until(rollout.rollout_id, metric.name)
         end_us = (newest or rollout.created_us) + _interval_us(rollout)
         key = (rollout.rollout_id, metric.name)
         known = self._spreads.get(key)
         if known is None or known[0] != end_us:
-            whole = _stretch(rollout, rollout.created_us, end_us)
+            origin_us = self.earlier(rollout).origin_us
+            whole = replace(_stretch(rollout, origin_us, end_us), origin_us=origin_us)
             known = self._spreads[key] = (end_us, self._arms.spread(metric, whole))
         return known[1]
 
-    def _close(self, rollout: Rollout, now_us: int, settle_us: int) -> None:
-        """Keep every interval that is complete by now."""
-        length = _interval_us(rollout)
+    def _close(self, rollout: Rollout, now_us: int, settle_us: int, token: int) -> bool:
+        """Keep every interval that is complete by now; whether there may be a new one."""
+        length, closed = _interval_us(rollout), False
         for metric in rollout.plan.metrics:
-            late_s = rollout.plan.label_maturity_s if metric.name == "labels" else 0
+            late_s = rollout.plan.label_maturity_s if metric.name in GRADED else 0
             wait = settle_us + int(late_s * SECOND_US)
+            end = rollout.created_us + (now_us - wait - rollout.created_us) // length * length
+            if self._ends.get((rollout.rollout_id, metric.name)) == end:
+                continue
             newest = self._store.observed_until(rollout.rollout_id, metric.name)
             start = rollout.created_us if newest is None else newest + length
-            end = rollout.created_us + (now_us - wait - rollout.created_us) // length * length
             if end > start:
                 found = self._arms.intervals(metric, _stretch(rollout, start, end))
-                self._store.observe(rollout.rollout_id, metric.name, found, now_us)
+                self._store.observe(rollout.rollout_id, metric.name, found, now_us, token)
+                closed = True
+            self._ends[rollout.rollout_id, metric.name] = end
+        return closed
 
 
 def _interval_us(rollout: Rollout) -> int:
@@ -95,5 +150,5 @@ def _interval_us(rollout: Rollout) -> int:
 def _stretch(rollout: Rollout, start_us: int, end_us: int) -> Stretch:
     return Stretch(
         rollout.model, rollout.candidate, rollout.stable or rollout.candidate, rollout.lineage,
-        rollout.created_us, _interval_us(rollout), start_us, end_us,
+        rollout.created_us, _interval_us(rollout), start_us, end_us, *rollout.buckets,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rollouts: start and change them as a person asks, reconcile them as the controller.
+"""Rollouts: start and change them as a person asks; ``turns`` is what the controller does.
 
 Every act is one transaction with an event. The controller's turn is: look, ask the pure
 ``advance``, write down what should be (``intent``), and only then touch the edge; what the edge
@@ -6,43 +6,34 @@ was seen to use is confirmed afterwards. A crash between any two of these repeat
 """
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steelyard.domain.advance import advance
-from steelyard.domain.analysis import Verdict
-from steelyard.domain.decision import told
-from steelyard.domain.errors import Conflict, NotFound
-from steelyard.domain.promotion import CHAMPION, Change, Promotion, stable_version
-from steelyard.domain.rollout import Evidence, Kind, Rollout
+from steelyard.domain.candidates import Region, regions, together
+from steelyard.domain.errors import Conflict
+from steelyard.domain.promotion import Change, previous_version, stable_version
+from steelyard.domain.rollout import Kind, Rollout
 from steelyard.domain.rollout_plan import Plan, Step, check_plan
+from steelyard.domain.rollout_record import Stored
 from steelyard.domain.rollout_verbs import Verb, act
-from steelyard.domain.traffic import BUCKETS, Route
-from steelyard.ports.applications import ApplicationState
+from steelyard.domain.traffic import BUCKETS
+from steelyard.services.promotions import OVERRIDE, Promotions
 from steelyard.services.rollout_evidence import Evidences
+from steelyard.services.rollout_moves import meant, opened, write
+from steelyard.services.rollout_turns import Turns
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.arms import ArmStore
-    from steelyard.adapters.sql.rollouts import RolloutStore, Stored
+    from steelyard.adapters.sql.rollouts import RolloutStore
     from steelyard.ports.clock import Clock
     from steelyard.ports.registry import Registry
     from steelyard.services.gates import Gates
+    from steelyard.services.served_versions import ServedVersions
 
 ATTEMPTS = 5
-OVERRIDE = "override"
-"""The verb of a rollout that began although its gates were not passed; its reason says why."""
 AT_ONCE = Plan(steps=(Step(BUCKETS),), metrics=(), keep_warm_s=300.0)
 """The plan of a first deployment and of an undo: readiness, then all traffic."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one reconcile turn saw and decided, for the controller's log and the tests."""
-
-    before: Rollout
-    after: Rollout
-    verdicts: tuple[Verdict, ...]
 
 
 class Rollouts:
@@ -50,13 +41,14 @@ class Rollouts:
 
     def __init__(
         self, store: "RolloutStore", arms: "ArmStore", registry: "Registry", gates: "Gates",
-        clock: "Clock",
+        clock: "Clock", served: "ServedVersions",
     ) -> None:  # fmt: skip
         self.store = store
-        self._evidences = Evidences(store, arms)
         self._registry = registry
         self._gates = gates
         self._clock = clock
+        self._promotions = Promotions(store, served, clock)
+        self.turns = Turns(store, Evidences(store, arms), self._promotions, clock)
 
     def stable(self, model: str) -> int | None:
         """The version that last earned all traffic."""
@@ -75,7 +67,7 @@ class Rollouts:
             Conflict: the model serves already, or is being deployed.
         """
         self._registry.version(model, version)
-        self._complete_promotions(model)
+        self._promotions.complete(model)
         current = self.stable(model)
         if current is not None:
             raise Conflict(
@@ -83,103 +75,144 @@ class Rollouts:
                 f"Roll {model}/{version} out: steelyard rollout start {model}/{version}.",
             )
         change = self._admit(model, version, Change(actor, "deploy"), override)
-        return self._start("first", model, None, version, AT_ONCE, change)
+        whole = Region(version, 0, BUCKETS)
+        return self._begin("first", model, None, [whole], AT_ONCE, [change])[0]
 
     def start(
-        self, model: str, version: int, plan: Plan, actor: str, override: str | None = None
+        self, model: str, version: int, plan: Plan, actor: str, override: str | None = None,
+        reason: str = "",
     ) -> Rollout:  # fmt: skip
         """Roll a version out beside stable.
 
-        ``override`` is an operator's reason to pass over the gates.
+        ``override`` is an operator's reason to pass over the gates, ``reason`` why it begins.
 
         Raises:
             InvalidInput: the plan cannot be carried out.
             NotFound, Refused: the version does not exist or does not pass its gates.
             Conflict: nothing is deployed, the version is stable already, or a rollout is open.
         """
+        together = self.start_together(model, (version,), plan, actor, override, reason)
+        return together[0]
+
+    def start_together(
+        self, model: str, versions: Sequence[int], plan: Plan, actor: str,
+        override: str | None = None, reason: str = "",
+    ) -> list[Rollout]:  # fmt: skip
+        """Roll several versions out beside stable at once: those of the plan, or these.
+
+        Each is a rollout of its own in a region of the buckets of its own; of those that prove
+        good the plan's winner takes all traffic. Raises as ``start`` does.
+        """
+        plan = together(plan, versions)
         check_plan(plan)
-        self._registry.version(model, version)
-        self._complete_promotions(model)
+        for region in regions(plan):
+            self._registry.version(model, region.version)
+        self._promotions.complete(model)
         current = self.stable(model)
         if current is None:
             raise Conflict(
-                f"{model} is not deployed yet.", f"First: steelyard deploy {model}/{version}."
+                f"{model} is not deployed yet.",
+                f"First: steelyard deploy {model}/{plan.candidates[0].version}.",
             )
-        if current == version:
-            raise Conflict(f"{model}/{version} has all traffic already.", "Nothing to roll out.")
-        change = self._admit(model, version, Change(actor, "start"), override)
-        return self._start("canary", model, current, version, plan, change)
+        if any(region.version == current for region in regions(plan)):
+            raise Conflict(f"{model}/{current} has all traffic already.", "Nothing to roll out.")
+        change = Change(actor, "start", reason)
+        changes = [self._admit(model, r.version, change, override) for r in regions(plan)]
+        return self._begin("canary", model, current, regions(plan), plan, changes)
 
     def rollback(self, model: str, actor: str, reason: str) -> Rollout:
-        """Back to the last good version: abort an open rollout, else undo the last promotion.
+        """Back to the last good version: abort what is open, else undo the last promotion.
 
         Raises:
             Conflict: there is no earlier version that earned all traffic.
         """
-        self._complete_promotions(model)
-        open_rollout = self.store.open_rollout(model)
-        if open_rollout is not None and open_rollout.rollout.kind == "canary":
-            return self.act(model, "abort", actor, reason)
-        history = [p for p in self.store.promotions(model) if p.alias == CHAMPION]
-        current = history[-1].to_version if history else None
-        earlier = [p.to_version for p in history if p.to_version != current]
-        if current is None or not earlier:
+        self._promotions.complete(model)
+        first = self.store.open_rollout(model)
+        if first is not None and first.rollout.kind == "canary":
+            return self._act(model, opened, "abort", actor, reason)[0]
+        history = self.store.promotions(model)
+        current, earlier = stable_version(history), previous_version(history)
+        if current is None or earlier is None:
             raise Conflict(
                 f"{model} has no earlier version that had all traffic.",
                 "A rollback goes to the last good version; there is none yet.",
             )
         # It earned its traffic before: what its gates say now is no reason to stay on a worse one.
-        return self._start("undo", model, current, earlier[-1], AT_ONCE, Change(actor, "undo"))
+        whole = Region(earlier, 0, BUCKETS)
+        return self._begin("undo", model, current, [whole], AT_ONCE, [Change(actor, "undo")])[0]
 
     def _admit(self, model: str, version: int, change: Change, override: str | None) -> Change:
         """The change, as it may be made: by its own verb, or as an override with its reason."""
         overridden = self._gates.admit(model, version, override)
         return replace(change, verb=OVERRIDE, evidence=overridden) if overridden else change
 
-    def _start(
-        self, kind: Kind, model: str, stable: int | None, version: int, plan: Plan, change: Change,
-        lineage: str | None = None,
-    ) -> Rollout:  # fmt: skip
-        rollout_id = uuid.uuid4().hex[:12]
-        rollout = Rollout(
-            rollout_id, model, kind, stable, version, plan, lineage=lineage or rollout_id,
-            created_us=self._clock.now_us(), created_by=change.actor,
-            reason=change.evidence or "waiting for the controller",
-        )  # fmt: skip
-        return self.store.create(rollout, change).rollout
+    def _begin(
+        self, kind: Kind, model: str, stable: int | None, where: Sequence[Region], plan: Plan,
+        changes: Sequence[Change], lineage: str | None = None,
+    ) -> list[Rollout]:  # fmt: skip
+        names = [uuid.uuid4().hex[:12] for _ in where]
+        now = self._clock.now_us()
+        begun = [
+            Rollout(
+                name, model, kind, stable, region.version, plan, lineage=lineage or names[0],
+                created_us=now, created_by=change.actor,
+                reason=change.evidence or "waiting for the controller",
+                offset_bp=region.offset_bp, max_weight_bp=region.max_weight_bp,
+            )
+            for name, region, change in zip(names, where, changes, strict=True)
+        ]  # fmt: skip
+        stored = self.store.create(list(zip(begun, changes, strict=True)))
+        return [one.rollout for one in stored]
 
-    def act(self, model: str, verb: Verb, actor: str, reason: str = "") -> Rollout:
+    def act(
+        self, model: str, verb: Verb, actor: str, reason: str = "", version: int | None = None
+    ) -> Rollout:
         """Apply a person's verb to the newest rollout, whatever the controller does meanwhile.
 
+        ``version`` says whose, where several candidates are compared.
+
         Raises:
-            NotFound: the model was never deployed.
-            Conflict: the verb does not fit the rollout's condition.
+            NotFound: the model was never deployed, or that version never rolled out.
+            Conflict: the verb does not fit the rollout's condition, or nobody says which rollout.
         """
+        return self._act(model, lambda found: [meant(model, version, found)], verb, actor, reason)[
+            0
+        ]
+
+    def _act(
+        self, model: str, pick: Callable[[Sequence[Stored]], Sequence[Stored]], verb: Verb,
+        actor: str, reason: str,
+    ) -> list[Rollout]:  # fmt: skip
         for attempt in range(ATTEMPTS):
-            stored = self._newest(model)
-            now = self._clock.now_us()
-            after = act(verb, stored.rollout, now, reason)
-            if after == stored.rollout:
-                return after
-            route = _route(stored.rollout, after)
+            found, now = self.store.rollouts(model), self._clock.now_us()
+            chosen = pick(found)
+            afters = {s.rollout.rollout_id: act(verb, s.rollout, now, reason) for s in chosen}
+            if all(afters[s.rollout.rollout_id] == s.rollout for s in chosen):
+                return list(afters.values())
+            changes = dict.fromkeys(afters, Change(actor, verb))
             try:
-                saved = self.store.save(stored, after, Change(actor, verb), now, route).rollout
+                saved = write(self.store, opened(found), afters, changes, actor, now)
             except Conflict:
                 if attempt == ATTEMPTS - 1:
                     raise
                 continue
-            if saved.condition == "healthy":
-                self._record_promotion(saved, now)
-            return saved
+            for one in saved:
+                if one.condition == "healthy":
+                    self._promotions.record(one)
+            return [one for one in saved if one.rollout_id in afters]
         raise AssertionError("unreachable")
 
-    def retry(self, model: str, actor: str, override: str | None = None) -> Rollout:
+    def retry(
+        self, model: str, actor: str, override: str | None = None, version: int | None = None
+    ) -> Rollout:
         """Start a rollout that was aborted once more: same plan, and each unit where it was.
 
+        ``version`` says whose, where several candidates are compared.
+
         Raises:
-            Conflict: the newest rollout of the model was not aborted.
+            Conflict: the newest rollout of the model, or of that version, was not aborted.
         """
-        last = self._newest(model).rollout
+        last = meant(model, version, self.store.rollouts(model)).rollout
         if last.kind != "canary" or last.condition not in ("degraded", "failed"):
             raise Conflict(
                 f"Rollout {last.rollout_id} is {last.condition}, so there is nothing to try again.",
@@ -191,93 +224,25 @@ class Rollouts:
                 f"Start anew: steelyard rollout start {model}/{last.candidate}.",
             )
         change = self._admit(model, last.candidate, Change(actor, "retry"), override)
-        return self._start(
-            "canary", model, last.stable, last.candidate, last.plan, change, last.lineage
+        region = Region(last.candidate, last.offset_bp, last.max_weight_bp)
+        again = self._begin(
+            "canary", model, last.stable, [region], last.plan, [change], last.lineage
         )
-
-    def _newest(self, model: str) -> "Stored":
-        found = self.store.rollouts(model, limit=1)
-        if not found:
-            raise NotFound(
-                f"{model} was never deployed or rolled out.", f"First: steelyard deploy {model}/1."
-            )
-        return found[0]
-
-    def reconcile(
-        self, model: str, states: Mapping[tuple[str, int], ApplicationState],
-        settle_us: int, token: int,
-    ) -> Turn | None:  # fmt: skip
-        """One controller turn for a model's open rollout; None when there is none.
-
-        ``settle_us`` is how long facts may take to arrive before an interval counts as complete.
-        """
-        stored = self.store.open_rollout(model)
-        if stored is None:
-            return None
-        now = self._clock.now_us()
-        rollout = stored.rollout
-        evidence = self._evidence(rollout, states, settle_us)
-        after = advance(rollout, evidence, now)
-        if after != rollout:
-            route = _route(rollout, after)
-            change = Change("controller", "advance", told(rollout, evidence))
-            stored = self.store.save(stored, after, change, now, route, token)
-        if stored.rollout.condition == "healthy":
-            self._record_promotion(stored.rollout, now)
-        return Turn(rollout, stored.rollout, evidence.verdicts)
+        return again[0]
 
     def confirm(self, model: str, generation: int, token: int) -> None:
-        """The edge was seen to use this weight table: the bake of its step starts now."""
-        now = self._clock.now_us()
-        self.store.confirm(model, generation, now)
-        stored = self.store.open_rollout(model)
-        if stored is None or stored.rollout.generation != generation:
-            return
-        if stored.rollout.confirmed_us is None:
-            after = replace(stored.rollout, confirmed_us=now)
-            self.store.save(stored, after, Change("controller", "confirm"), now, token=token)
+        """The edge was seen to use this weight table: the bake of its steps starts now.
 
-    def complete_promotions(self) -> None:
-        """Record promotions that a crash left out: a healthy rollout without its history row."""
-        for model in self.store.models():
-            self._complete_promotions(model)
+        Raises:
+            Conflict: another controller took over.
+        """
+        self.store.confirm(model, generation, self._clock.now_us(), token)
 
-    def _complete_promotions(self, model: str) -> None:
-        known = {p.rollout_id for p in self.store.promotions(model)}
-        for stored in reversed(self.store.rollouts(model)):
-            healthy = stored.rollout.condition == "healthy"
-            if healthy and stored.rollout.rollout_id not in known:
-                self._record_promotion(stored.rollout, self._clock.now_us())
+    def complete_promotions(self, token: int) -> None:
+        """Record promotions that a crash left out: a healthy rollout without its history row.
 
-    def _record_promotion(self, rollout: Rollout, now_us: int) -> None:
-        version = self._registry.version(rollout.model, rollout.candidate)
-        verb = {"first": "deploy", "canary": "promote", "undo": "undo"}[rollout.kind]
-        first = self.store.events(rollout.rollout_id)[0]
-        overridden = f"; {first['reason']}" if first["verb"] == OVERRIDE else ""
-        self.store.promote(
-            Promotion(now_us, rollout.model, CHAMPION, rollout.stable, rollout.candidate,
-                      rollout.created_by, verb, rollout.reason + overridden, rollout.rollout_id,
-                      version.sha256)
-        )  # fmt: skip
-
-    def _evidence(
-        self, rollout: Rollout, states: Mapping[tuple[str, int], ApplicationState], settle_us: int
-    ) -> Evidence:
-        state = states.get((rollout.model, rollout.candidate), ApplicationState("starting"))
-        if rollout.kind != "canary" or rollout.step < 0:
-            return Evidence(state.phase, state.reason)
-        return self._evidences.of(rollout, state, self._clock.now_us(), settle_us)
-
-
-def _route(before: Rollout, after: Rollout) -> Route | None:
-    """The weight table that a change of course needs; None when traffic stays as it is."""
-    if after.condition in ("healthy", "degraded", "failed"):
-        if before.step < 0 or after.condition == before.condition:
-            return None
-        stable = after.candidate if after.condition == "healthy" else after.stable
-        return Route(after.model, stable or after.candidate, 0, lineage="-")
-    if (before.weight_bp, before.step) == (after.weight_bp, after.step):
-        return None
-    if after.stable is None:
-        return Route(after.model, after.candidate, 0, lineage=after.lineage)
-    return Route(after.model, after.stable, 0, after.candidate, after.weight_bp, after.lineage)
+        Raises:
+            Conflict: another controller took over.
+        """
+        for stored in self.store.fleet.without_promotion():
+            self._promotions.record(stored.rollout, token)

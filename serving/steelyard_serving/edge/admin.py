@@ -31,6 +31,16 @@ class AdminSocket:
         """Remove an entry."""
         self._do(f"del map {file} {key}")
 
+    def show_table(self, name: str) -> dict[str, dict[str, str]]:
+        """What a stick table counts: key -> name of a counter -> its value."""
+        rows: dict[str, dict[str, str]] = {}
+        for line in self._ask(f"show table {name}").splitlines():
+            if not line.startswith("#"):
+                # The first word is the entry's address in memory.
+                pairs = dict(word.split("=", 1) for word in line.split()[1:])
+                rows[pairs.pop("key")] = pairs
+        return rows
+
     def _do(self, command: str) -> None:
         answer = self._ask(command).strip()
         if answer:
@@ -51,6 +61,8 @@ class AdminSocket:
                 "Is the edge running? See `steelyard status`.",
             ) from error
         answer = b"".join(parts).decode()
+        if answer != "\n" and not answer.endswith("\n\n"):
+            raise Unavailable(f"The edge broke off its answer to '{command}'.")
         if answer.startswith(("Unknown map", "Unknown command", "Permission denied")):
             raise Unavailable(f"The edge does not know '{command}': {answer.strip()}")
         return answer.strip("\n")

@@ -1,32 +1,43 @@
 """HAProxy's configuration for the edge, rendered from the settings.
 
-A request's way: id and unit -> route of its model -> limit of its key -> bucket -> arm and version
--> Ray Serve at ``/v/<model>/<version>/…``. The replica marks what it answered
-(``x-steelyard-answer``); what comes back without the mark was said by Ray Serve about itself and
-is tried again.
+A request's way: id -> route of its model -> limit of its key -> pin, unit, rules, bucket, arm and
+version (``choice``) -> a replica of the version at ``/v/<model>/<version>/…``. It marks what it
+answered (``x-steelyard-answer``); what was not answered is tried again, a canary's with stable
+(``canary``).
 What is asked about the server as a whole, the edge answers itself, from its maps (``paths``).
 """
 
-from base64 import b64encode
+from dataclasses import dataclass
 
 from steelyard.settings import Settings
+from steelyard_serving.edge.canary import canary_backends, canary_onward, guard_counters
+from steelyard_serving.edge.choice import choice, pin_rules, pin_shown
 from steelyard_serving.edge.files import EdgeFiles, edge_files
 from steelyard_serving.edge.limits import limit_counters, limit_rules
 from steelyard_serving.edge.paths import addresses, deny, json_error, own_answers
+from steelyard_serving.edge.replicas import to_replicas
 from steelyard_serving.edge.tls import bind_options
 
 ROOM_MS = 2000
-"""Pause of a retry. With the attempts below it outlives a restart of Ray Serve's HAProxy."""
+"""Pause of a retry. With the attempts below it outlives the restart of a replica."""
 
 ATTEMPTS = 8
 BUFFER_BYTES = 128 * 1024
 """A request is repeated only when it fits into one buffer; a larger one is tried once."""
 
 
-def render(settings: Settings, key: bytes) -> str:
-    """The whole configuration. ``key`` is the bucket key; the text holds it, so keep it private."""
+@dataclass(frozen=True, slots=True)
+class EdgeKeys:
+    """What draws units into buckets, and what operators' pins are made with."""
+
+    bucket: bytes
+    pin: bytes
+
+
+def render(settings: Settings, keys: EdgeKeys) -> str:
+    """The whole configuration. The text holds the keys, so keep it private."""
     files = edge_files(settings)
-    parts = (_process(files), _edge(settings, files, key), limit_counters(),
+    parts = (_process(files), _edge(settings, files, keys), limit_counters(), guard_counters(),
              _backends(settings, files), "")  # fmt: skip
     return "\n".join(parts)
 
@@ -61,87 +72,75 @@ defaults
 """
 
 
-def _edge(settings: Settings, files: EdgeFiles, key: bytes) -> str:
+def _edge(settings: Settings, files: EdgeFiles, keys: EdgeKeys) -> str:
     return f"""\
 frontend edge
     bind {settings.host}:{settings.edge_port}{bind_options(settings)}
     bind unix@{files.grpc} mode 600
 {_identity()}
 {own_answers(settings, files)}
-{addresses(settings, files)}
+{addresses(settings, files, pin_rules(keys.pin))}
 {limit_rules(files)}
-{_choice(files, key)}
-{_onward(settings)}
+{_body(settings)}
+{choice(settings, files, keys.bucket)}
+{_onward()}
     http-after-response set-header x-prediction-id %[var(txn.id)]
+{canary_onward()}
     default_backend serve
 """
 
 
 def _identity() -> str:
-    return """\
+    return f"""\
+{pin_shown()}
     http-request set-var(txn.id) uuid()
     http-request del-header x-steelyard- -m beg
+    http-request set-header x-steelyard-arrived-us %[date(0,us)] \
+if {{ req.fhdr(traceparent) -m found }}
     http-request set-header x-prediction-id %[var(txn.id)]"""
 
 
-def _choice(files: EdgeFiles, key: bytes) -> str:
-    """The bucket and the arm: the integers of ``steelyard.domain.traffic``, computed in C."""
-    secret = b64encode(key).decode()
-    return f"""\
-    http-request set-var(txn.stable) var(txn.route),field(1,|)
-    http-request set-var(txn.canary) var(txn.route),field(2,|)
-    http-request set-var(txn.weight) var(txn.route),field(3,|)
-    http-request set-var(txn.lineage) var(txn.route),field(4,|)
-    http-request set-var(txn.generation) var(txn.route),field(5,|)
-    acl has_unit req.fhdr(x-unit-id) -m len gt 0
-    {deny(400, "x-unit-id: at most 256 bytes", "{ req.fhdr(x-unit-id) -m len gt 256 }")}
-    http-request set-var(txn.unit) var(txn.id)
-    http-request set-var(txn.unit) req.fhdr(x-unit-id) if has_unit
-    http-request set-var(txn.bucket) var(txn.lineage),concat(|,txn.unit),\
-hmac(sha256,{secret}),bytes(0,4),hex,hex2i,mod(10000) if routed
-    http-request set-var(txn.ahead) var(txn.bucket),sub(txn.weight) if routed
-    acl low var(txn.ahead) -m int lt 0
-    http-request set-var(txn.arm) str(stable) if split
-    http-request set-var(txn.version) var(txn.stable) if split
-    # What is only read is of the stable version, so that it is the same at each look.
-    http-request set-var(txn.arm) str(canary) if split infers low
-    http-request set-var(txn.version) var(txn.canary) if split infers low
-    http-request set-var(txn.arm) str(pinned) if pinned"""
-
-
-def _onward(settings: Settings) -> str:
-    """What the replica is told, and the size limit for bodies that say how long they are."""
+def _body(settings: Settings) -> str:
+    """The size limit for bodies that say how long they are; then all of it, if it fits."""
     limit = settings.body_limit_bytes
     large = f"{{ req.hdr_val(content-length) gt {limit} }}"
     return f"""\
     {deny(413, f"the body is larger than {limit} bytes", large)}
     # A request is repeatable only if all of it is here before its first byte goes on.
-    http-request wait-for-body time 10s
+    http-request wait-for-body time 10s"""
+
+
+def _onward() -> str:
+    """What the replica is told."""
+    return """\
     http-request set-header x-steelyard-arm %[var(txn.arm)]
     http-request set-header x-steelyard-bucket %[var(txn.bucket)] if routed
     http-request set-header x-steelyard-generation %[var(txn.generation)] if routed
     http-request set-header x-steelyard-lineage %[var(txn.lineage)] if routed
-    http-request set-header x-steelyard-unit %[var(txn.unit)] if has_unit
+    http-request set-header x-steelyard-unit %[var(txn.unit)] if says
     http-request set-path /v/%[var(txn.model)]/%[var(txn.version)]/%[var(txn.asked)]"""
 
 
 def _backends(settings: Settings, files: EdgeFiles) -> str:
-    """Ray Serve, and the room in which a retry waits before it goes there again.
+    """The replicas, and the room in which a retry waits before it goes there again.
 
     HAProxy repeats a refused connection after a second but a bad answer at once, so its retries
     would be spent before a killed replica is back. Every second retry therefore goes to the
     room: a listener of this same process that holds it for a moment and passes it on.
     """
-    serve = f"server serve 127.0.0.1:{settings.serve_port}"
+    replicas = to_replicas(files)
     return f"""\
 backend serve
     balance first
     retries {ATTEMPTS}
     option redispatch 2
-    retry-on conn-failure empty-response junk-response 404 500
-    {serve} id 1
+    # 500 without a mark is the room's: still nobody is there.
+    retry-on conn-failure empty-response junk-response 500
+{replicas} id 1
     server room unix@{files.room} id 2
 {_answers()}
+
+{canary_backends(replicas, _answers(), files)}
 
 frontend room
     bind unix@{files.room} mode 600
@@ -151,7 +150,7 @@ frontend room
 
 backend serve_again
     retries 0
-    {serve}
+{replicas}
     # Its own "nobody there" must look like something to try again, unlike a busy replica's 503.
     http-response set-var(txn.answered) bool(true)
     http-after-response set-status 500 if !{{ var(txn.answered) -m found }}"""
@@ -159,7 +158,6 @@ backend serve_again
 
 def _answers() -> str:
     """What the client gets to see of an answer."""
-    busy = json_error("the model is busy")
     broken = json_error("the model server broke off")
     absent = json_error("the model is not being served right now")
     return f"""\
@@ -170,8 +168,6 @@ def _answers() -> str:
     acl fits res.body_size lt {BUFFER_BYTES // 2}
     acl broke_off res.body_size,sub(txn.arrived) gt 0
     http-response return status 502 {broken} if fits broke_off
-    http-response return status 503 {busy} hdr retry-after 1 hdr x-overloaded 1 \
-if {{ status 503 }} !marked
     http-response return status 503 {absent} hdr retry-after 1 if !marked
     http-response set-status 500 if {{ status 520 }}
     http-response del-header x-steelyard- -m beg

@@ -28,6 +28,16 @@ class EdgeFiles:
         return self.folder / "edge-room.sock"
 
     @property
+    def fallback(self) -> Path:
+        """The socket at which stable is asked in the place of a canary that nobody reaches."""
+        return self.folder / "edge-back.sock"
+
+    @property
+    def patience(self) -> Path:
+        """The socket at which the canary is asked again, when stable was not there either."""
+        return self.folder / "edge-wait.sock"
+
+    @property
     def grpc(self) -> Path:
         """The socket at which the gRPC door asks: as the public port, without TLS."""
         return self.folder / "edge-grpc.sock"
@@ -43,6 +53,11 @@ class EdgeFiles:
         return self.folder / "deployed.map"
 
     @property
+    def doors(self) -> Path:
+        """``model/version`` -> the port at which its replicas answer."""
+        return self.folder / "doors.map"
+
+    @property
     def status(self) -> Path:
         """``ready`` -> 0 or 1; ``index`` and ``index_ready`` -> the repository index."""
         return self.folder / "status.map"
@@ -53,9 +68,14 @@ class EdgeFiles:
         return self.folder / "limits.map"
 
     @property
+    def steering(self) -> Path:
+        """Model -> ``unit's header&unit's field&rules``, where its policy says any of them."""
+        return self.folder / "steering.map"
+
+    @property
     def maps(self) -> tuple[Path, ...]:
         """All maps."""
-        return self.routes, self.deployed, self.status, self.limits
+        return self.routes, self.deployed, self.doors, self.status, self.limits, self.steering
 
 
 def edge_files(settings: Settings) -> EdgeFiles:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from steelyard.domain.traffic import Route
+from steelyard.domain.traffic import Route, Share, in_order
 
 Entries = Mapping[str, str]
 WORD = re.compile(r"[A-Za-z0-9_.:/-]+")
@@ -16,18 +16,51 @@ WORD = re.compile(r"[A-Za-z0-9_.:/-]+")
 def route_entries(routes: Mapping[str, Route]) -> dict[str, str]:
     """One line a model: all that the choice of a version needs, so that one write is atomic.
 
-    >>> route_entries({"m": Route("m", stable=1, generation=7, canary=2, weight_bp=500)})
+    Stable, the first share's version and end, lineage, generation. Only where the first share does
+    not begin at bucket 0 or there are others: its beginning, and version, beginning and end of each
+    other one. So the usual line is short, and the edge looks no further than it must.
+
+    >>> route_entries({"m": Route("m", stable=1, generation=7, shares=(Share(2, 0, 500),))})
     {'m': '1|2|500|-|7'}
     """
-    return {
-        model: f"{r.stable}|{r.canary or ''}|{r.weight_bp}|{_word(r.lineage)}|{r.generation}"
-        for model, r in sorted(routes.items())
-    }
+    return {model: _line(route) for model, route in sorted(routes.items())}
+
+
+def route_of(model: str, line: str) -> Route:
+    """The route that a line of the map stands for.
+
+    >>> route_of("m", "1|2|500|-|7|0|3|5000|5250").shares[1]
+    Share(version=3, offset_bp=5000, weight_bp=250)
+    """
+    stable, version, end, lineage, generation, *more = line.split("|")
+    parts = [version or "0", more[0] if more else "0", end, *more[1:]]
+    shares = (map(int, parts[at : at + 3]) for at in range(0, len(parts), 3))
+    return Route(
+        model, int(stable), int(generation),
+        in_order([Share(candidate, first, end - first) for candidate, first, end in shares]),
+        lineage,
+    )  # fmt: skip
+
+
+def _line(route: Route) -> str:
+    shares = route.shares or (Share(0, 0, 0),)
+    first, *others = shares
+    usual = (route.stable, first.version or "", first.end_bp, _word(route.lineage),
+             route.generation)  # fmt: skip
+    if not others and not first.offset_bp:
+        return "|".join(map(str, usual))
+    more = (part for s in others for part in (s.version, s.offset_bp, s.end_bp))
+    return "|".join(map(str, (*usual, first.offset_bp, *more)))
 
 
 def deployed_entries(deployed: frozenset[tuple[str, int]]) -> dict[str, str]:
     """The versions that answer when asked for by number."""
     return {f"{model}/{version}": "1" for model, version in sorted(deployed)}
+
+
+def door_entries(doors: Mapping[tuple[str, int], int]) -> dict[str, str]:
+    """Where the replicas of each version answer."""
+    return {f"{model}/{version}": str(port) for (model, version), port in sorted(doors.items())}
 
 
 def status_entries(
@@ -56,7 +89,7 @@ def _indexed(model: str, version: int, ready: bool) -> dict[str, str]:
 
 def generations(entries: Entries) -> dict[str, int]:
     """Model -> generation, from the entries of a live or stored route map."""
-    return {model: int(value.rpartition("|")[2]) for model, value in entries.items()}
+    return {model: route_of(model, line).generation for model, line in entries.items()}
 
 
 def text_of(entries: Entries) -> str:

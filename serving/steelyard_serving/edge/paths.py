@@ -45,7 +45,7 @@ def own_answers(settings: Settings, files: EdgeFiles) -> str:
 hdr retry-after 1 if {{ path /v2/health/ready }}
     http-request wait-for-body time 10s if index
     {answer} lf-string '%[str(index_ready),map({files.status})]' \
-if index {{ req.body,json_query('$.ready') -m str true }}
+if index {{ req.body,json_query('$.ready') -m bool }}
     {answer} lf-string '%[str(index),map({files.status})]' if index
 {_mlflow_answers(settings, files)}"""
 
@@ -63,8 +63,11 @@ def _mlflow_answers(settings: Settings, files: EdgeFiles) -> str:
     http-request return status 200 {answer} {version("mlflow")} if {{ path /version }}"""
 
 
-def addresses(settings: Settings, files: EdgeFiles) -> str:
-    """Which model, which version if the path pins one, and what is asked of it."""
+def addresses(settings: Settings, files: EdgeFiles, pin: str) -> str:
+    """Which model, which version if the path or an operator's pin says so, what is asked of it.
+
+    ``pin`` holds the rules that check a pin.
+    """
     default = settings.default_model or "-"
     return f"""\
     acl split path_reg ^/v2/models/{MODEL}{ASKED}$ ^/models/{MODEL}/invocations$ ^/invocations$
@@ -82,15 +85,17 @@ def addresses(settings: Settings, files: EdgeFiles) -> str:
     {deny(405, "use POST", "infers !{ method POST }", "hdr allow POST")}
     {deny(405, "use GET", "!infers !reads", "hdr allow GET")}
     http-request set-var(txn.route) var(txn.model),map({files.routes})
+{pin}
     http-request set-var(txn.version) path,field(6,/) if pinned
-    http-request set-var-fmt(txn.key) %[var(txn.model)]/%[var(txn.version)] if pinned
-    http-request set-var(txn.deployed) var(txn.key),map({files.deployed}) if pinned
+    acl numbered var(txn.version) -m found
+    http-request set-var-fmt(txn.key) %[var(txn.model)]/%[var(txn.version)] if numbered
+    http-request set-var(txn.deployed) var(txn.key),map({files.deployed}) if numbered
     acl routed var(txn.route) -m found
     acl deployed var(txn.deployed) -m found
     {deny(501, "statistics are told of one model", "!routed { path /v2/models/stats }")}
 {_unknown()}
     http-request return status 404 content-type application/json lf-string \
-'{{"error":"%[var(txn.key)] is not deployed"}}' if pinned !deployed"""
+'{{"error":"%[var(txn.key)] is not deployed"}}' if numbered !deployed"""
 
 
 def _unknown() -> str:

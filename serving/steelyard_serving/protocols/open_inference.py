@@ -8,13 +8,24 @@ import orjson
 
 from steelyard.domain.envelope import envelope_digest
 from steelyard.domain.errors import SteelyardError
-from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
+from steelyard.domain.model_version import (
+    ONNXRUNTIME,
+    OPENVINO,
+    TORCH,
+    ModelVersion,
+    Signature,
+    TensorSpec,
+)
 from steelyard_serving.protocols.infer_request import parse, parse_raw
 from steelyard_serving.protocols.protocol import Headers, InferRequest, Written
 from steelyard_serving.protocols.raw_tensors import to_raw
 from steelyard_serving.protocols.tensors import Array, are_finite, zeros
 
 JSON_LENGTH = "inference-header-content-length"
+PLATFORMS = {
+    ONNXRUNTIME: "onnx_onnxv1", OPENVINO: "onnx_onnxv1", TORCH: "pytorch_safetensors",
+}  # fmt: skip
+"""What a client is told of a version's form, by what runs it."""
 _JSON = {"content-type": "application/json"}
 
 
@@ -77,7 +88,7 @@ def metadata(version: ModelVersion) -> Written:
     return document({
         "name": version.model,
         "versions": [str(version.version)],
-        "platform": "onnx_onnxv1",
+        "platform": PLATFORMS[version.runtime],
         "inputs": [_described(spec) for spec in version.signature.inputs],
         "outputs": [_described(spec) for spec in version.signature.outputs],
         "parameters": {"training_envelope": envelope and envelope_digest(envelope)},

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
 
 import ours
 import psutil
@@ -32,8 +31,8 @@ ROOM = 8
 
 KINDS = {
     "all replicas": r"ray::ServeReplica:[^ ]*-v\d+",
-    "Ray Serve's control": r"ray::(ServeController|HAProxyManager|Proxy)",
-    "Ray's head": r"gcs_server|raylet|ray\.|ray::|/ray/|steelyard_serving\.head",
+    "Ray Serve's control": r"ray::ServeController",
+    "Ray's head": r"gcs_server|raylet|ray\.|ray::|/ray/",
     "HAProxies": r"haproxy",
     "MLflow's web pages": r"mlflow",
 }
@@ -125,12 +124,8 @@ def processes(folder: Path) -> set[psutil.Process]:
 
 def witnesses(home: ours.Home, model: str) -> dict[str, tuple[float, str]]:
     """Unique memory in MB, and what was imported, of the replicas to compare with."""
-    home.script("witnesses.py", model)
     found = {}
-    for name in ("empty", "modules", "heavy"):
-        url = f"http://127.0.0.1:{home.settings.serve_port}/witness/{name}"
-        with urlopen(url, timeout=30) as answer:
-            told = json.load(answer)
+    for name, told in json.loads(home.script("witnesses.py", model).splitlines()[-1]).items():
         unique = psutil.Process(told["pid"]).memory_full_info().uss / MB
         found[name] = (unique, ", ".join(told["imported"]) or "neither torch nor mlflow")
     return found

@@ -25,9 +25,9 @@ from steelyard_serving.environment import environment
 
 SERVERS = Path(__file__).parent / "servers"
 STEELYARD = str(Path(sys.executable).parent / "steelyard")
-OURS, BARE = "Steelyard", "bare handler"
+OURS = "Steelyard"
 START_S = 180.0
-PORTS = ("edge_port", "grpc_port", "api_port", "mlflow_port", "ray_port", "serve_port")
+PORTS = ("edge_port", "grpc_port", "api_port", "mlflow_port", "ray_port")
 SETTLE_S = 5.0
 """After the first answer Ray still starts workers in reserve, and the ledger books the start."""
 
@@ -73,11 +73,6 @@ class Home:
             OURS, network.name, f"{self.settings.edge_url}/v2/models/{model or network.name}/infer",
             open_inference(network), first_output, self.headers,
         )  # fmt: skip
-
-    def bare(self, network: Network) -> Target:
-        """How the bare handler is asked: at Ray Serve's port, past the edge."""
-        url = f"http://127.0.0.1:{self.settings.serve_port}/bare/{network.name}"
-        return Target(BARE, network.name, url, open_inference(network), first_output)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -127,16 +122,3 @@ def up(made: Home, served: Sequence[Network], expected: Expected) -> Iterator[li
         yield targets
     finally:
         made.steelyard("down")
-
-
-@contextmanager
-def beside_bare(
-    made: Home, served: Sequence[Network], expected: Expected
-) -> Iterator[list[Target]]:  # fmt: skip
-    """The same, and the bare handlers on its Ray."""
-    with up(made, served, expected) as targets:
-        made.script("bare_server.py", *(f"{one.name}={one.file}" for one in served))
-        bare = [made.bare(one) for one in served]
-        for target in bare:
-            wait_for(target, expected[target.network], START_S)
-        yield targets + bare

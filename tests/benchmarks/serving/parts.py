@@ -4,8 +4,8 @@
 
 The product has no switch for audit and metering. So one replica, on a platform that runs as
 ``steelyard up`` starts it, holds a way without each part, and a header says which one answers
-(``servers/rig.py``). The ways take turns of two seconds under wrk with sixteen connections, at Ray
-Serve's port: past the edge, whose time would make every share smaller. Limits are the key's check
+(``servers/rig.py``). The ways take turns of two seconds under wrk with sixteen connections, at the
+replica's door: past the edge, whose time would make every share smaller. Limits are the key's check
 and its two counts; the edge's own limit is not among them.
 
 The replica's processor time a request is the figure to trust: it holds the write to the disk that
@@ -27,6 +27,8 @@ from alone import alone
 from load import Target, check_wrk, full
 from networks import Network, networks
 from processes import wait_for
+
+from steelyard_serving.door_ports import LOOPBACK, door_port
 
 CONNECTIONS, TURN_S = 16, 2
 SWITCH = "x-bench-without"
@@ -76,7 +78,8 @@ def replica(network: Network) -> int:
 
 def turns(home: ours.Home, network: Network, rounds: int) -> list[dict[str, Turn]]:
     """All ways in turns, another one first each round; one round more, which does not count."""
-    rig = f"http://127.0.0.1:{home.settings.serve_port}/rig/{network.name}"
+    port = door_port(home.settings, f"rig-{network.name}", 1)
+    rig = f"http://{LOOPBACK}:{port}/v/rig-{network.name}/1"
     plain = replace(home.target(network), url=f"{rig}/infer")
     # Where keys are not checked, one that nobody knows would be refused.
     keys = {way: {} if way in UNCHECKED else home.headers for way in WAYS}

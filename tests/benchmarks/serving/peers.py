@@ -18,7 +18,7 @@ from typing import Any
 
 from load import Target
 from networks import INPUT, OUTPUT, Network
-from processes import free_port, running, wait_for
+from processes import free_port, free_range, running, wait_for
 
 SERVERS = Path(__file__).parent / "servers"
 START_S = 90.0
@@ -177,7 +177,40 @@ def _variables(place: Place, network: Network) -> dict[str, str]:
     }
 
 
-RAY_LABEL = "Ray Serve, defaults"
+RAY_LABEL, BARE = "Ray Serve, defaults", "bare handler"
+TUNED = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+    "RAY_worker_niceness": "0",
+    "OMP_NUM_THREADS": "1",
+}
+"""Ray Serve's fast way: its HAProxy straight to the replicas."""
+
+
+@contextmanager
+def tuned_ray(cache: Path, served: Sequence[Network], expected: Expected) -> Iterator[list[Target]]:
+    """A bare handler on a Ray of its own that is set up to be fast."""
+    first = free_range(500)
+    ports = {
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": first,
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": first + 1,
+        "RAY_SERVE_HAPROXY_METRICS_PORT": first + 2,
+        "RAY_SERVE_HAPROXY_STATS_PORT": first + 3,
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": first + 20,
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": first + 219,
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": first + 220,
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": first + 419,
+    }
+    variables = {**TUNED, **{name: str(port) for name, port in ports.items()}}
+    port = free_port()
+    targets = [
+        Target(BARE, one.name, f"http://127.0.0.1:{port}/{one.name}", open_inference(one),
+               first_output)
+        for one in served
+    ]  # fmt: skip
+    with _ray("bare_server.py", port, cache, served, expected, targets, variables) as found:
+        yield found
 
 
 @contextmanager
@@ -189,12 +222,21 @@ def plain_ray(cache: Path, served: Sequence[Network], expected: Expected) -> Ite
                _document(_simple(one)), lambda told: told["output"][0])
         for one in served
     ]  # fmt: skip
+    with _ray("ray_server.py", port, cache, served, expected, targets, {}) as found:
+        yield found
+
+
+@contextmanager
+def _ray(
+    script: str, port: int, cache: Path, served: Sequence[Network], expected: Expected,
+    targets: list[Target], variables: Mapping[str, str],
+) -> Iterator[list[Target]]:  # fmt: skip
+    """A server on a Ray of its own, up and right."""
     with tempfile.TemporaryDirectory(prefix="sybr-") as name:
-        command = [sys.executable, str(SERVERS / "ray_server.py"), str(port), name,
+        command = [sys.executable, str(SERVERS / script), str(port), name,
                    *(f"{one.name}={one.file}" for one in served)]  # fmt: skip
-        with running(
-            command, cache / "ray.server.log", {"RAY_USAGE_STATS_ENABLED": "0"}
-        ) as process:
+        environment = {"RAY_USAGE_STATS_ENABLED": "0", **variables}
+        with running(command, cache / f"{script}.log", environment) as process:
             for target in targets:
                 wait_for(target, expected[target.network], START_S, process)
             time.sleep(SETTLE_S)

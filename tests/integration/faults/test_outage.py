@@ -16,6 +16,7 @@ from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
+from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
@@ -108,6 +109,16 @@ class NoEdge:
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
         """No routes, so none to apply."""
         assert not routes
+
+    def steer(
+        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
+    ) -> None:
+        """No policy is set."""
+        assert not policies
+
+    def diverted(self) -> frozenset[tuple[str, int]]:
+        """Nothing answers, so nothing fails."""
+        return frozenset()
 
     def limit(self, keys: Mapping[str, ApiKey]) -> None:
         """No keys, so none to limit."""

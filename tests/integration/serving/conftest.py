@@ -9,9 +9,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,7 @@ import numpy as np
 import onnx
 import orjson
 import pytest
-import uvicorn
 from onnx import TensorProto, helper, numpy_helper
-from starlette.requests import Request
 
 from steelyard.domain.model_version import (
     ONNXRUNTIME,
@@ -31,11 +31,13 @@ from steelyard.domain.model_version import (
     Signature,
     TensorSpec,
 )
-from steelyard.domain.traffic import Route
+from steelyard.domain.traffic import Route, Share, in_order
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
+from steelyard_serving.door_ports import open_door
 from steelyard_serving.environment import prepare
 from steelyard_serving.processes import edge as edge_process
+from steelyard_serving.secret_files import private_dir
 from steelyard_serving.traffic_router import EdgeRouter
 
 collect_ignore = ["triton_grpc_child.py"]  # must not be imported here
@@ -178,7 +180,8 @@ def route(edge: Edge, ray_cluster: Settings) -> Callable[..., Route]:
     router = EdgeRouter(ray_cluster)
 
     def apply(weight_bp: int = 0, lineage: str = "r1") -> Route:
-        made = Route(MODEL, 1, time.time_ns(), canary=2, weight_bp=weight_bp, lineage=lineage)
+        shares = in_order([Share(2, 0, weight_bp)])
+        made = Route(MODEL, 1, time.time_ns(), shares, lineage)
         router.apply({MODEL: made}, frozenset((MODEL, version) for version in (1, 2, 3)))
         return made
 
@@ -193,40 +196,29 @@ def _ports(count: int) -> list[int]:
     return ports
 
 
+@pytest.fixture(scope="session")
+def at_door() -> Callable[[Settings, str, Iterable[int], int], None]:
+    """Lets versions be answered at a port by somebody who is no replica."""
+
+    def put(settings: Settings, model: str, versions: Iterable[int], port: int) -> None:
+        folder = private_dir(settings.run_dir / "doors")
+        for version in versions:
+            (folder / f"{model}-v{version}").write_text(str(port), encoding="ascii")
+
+    return put
+
+
 class Replicas:
-    """Ray Serve's place: the replicas of both versions behind one port, as it routes them."""
+    """Both versions' replicas, with their doors, without Ray."""
 
     def __init__(self, settings: Settings, served: dict[int, ServedVersion]) -> None:
         from steelyard_serving.deployment import Replica
 
-        self._replicas = {
-            f"/v/{one.version.name}": Replica(one, settings) for one in served.values()
-        }
-        config = uvicorn.Config(
-            self._app,
-            port=settings.serve_port,
-            interface="asgi3",
-            lifespan="off",
-            log_level="warning",
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-        self._thread.start()
-        deadline = time.monotonic() + 30
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        replica = self._replicas[scope["path"].rpartition("/")[0]]
-        response = await replica(Request(scope, receive))
-        await response(scope, receive, send)
+        self._replicas = [Replica(one, settings) for one in served.values()]
 
     def stop(self) -> None:
         """Let the last windows be written."""
-        self._server.should_exit = True
-        self._thread.join()
-        for replica in self._replicas.values():
+        for replica in self._replicas:
             replica.__del__()
 
 
@@ -244,13 +236,13 @@ class Place:
         return f"{self.settings.host}:{self.settings.edge_port}"
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+@pytest.fixture(scope="module", params=["haproxy", "python"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Version 1 takes all traffic of the model, which is the default one; version 2 is there."""
     home = Path(tempfile.mkdtemp(prefix="syp-"))
-    edge_port, serve_port, grpc_port = _ports(3)
+    edge_port, grpc_port = _ports(2)
     settings = Settings(
-        home=home, edge_port=edge_port, serve_port=serve_port, grpc_port=grpc_port,
+        home=home, edge=request.param, edge_port=edge_port, grpc_port=grpc_port,
         default_model=MODEL, body_limit_bytes=256 * 1024, meter_interval_s=2.0,
     )  # fmt: skip
     prepare(settings)
@@ -258,11 +250,144 @@ def place() -> Iterator[Place]:
     edge = Edge(settings)
     edge.start()
     replicas = Replicas(settings, served)
-    route = Route(MODEL, stable=1, generation=1, canary=2, lineage="r1")
+    route = Route(MODEL, stable=1, generation=1, lineage="r1")
     EdgeRouter(settings).apply({MODEL: route}, frozenset({(MODEL, 1), (MODEL, 2)}))
     yield Place(settings, served, edge)
     replicas.stop()
     edge.kill()
+    shutil.rmtree(home)
+
+
+TOLD = ("arm", "bucket", "generation", "lineage", "unit", "arrived-us")
+
+
+class Versions:
+    """The replicas' place: every version answers what it was told, or as ``says`` has it.
+
+    ``says`` maps a version to a status; at ``CUT`` the connection ends without an answer.
+    """
+
+    CUT = 0
+
+    def __init__(self, settings: Settings) -> None:
+        self.says: dict[int, int] = {}
+        self.asked: list[int] = []
+        self._settings = settings
+        self._servers: dict[int, tuple[_Quiet, threading.Thread]] = {}
+        self.open(*range(1, 6))
+
+    def open(self, *versions: int) -> None:
+        """Let those answer that do not."""
+        handler = type("Handler", (_Versioned,), {"versions": self})
+        for version in set(versions) - self._servers.keys():
+            server = _Quiet(("127.0.0.1", 0), handler, bind_and_activate=False)
+            server.socket.close()
+            server.socket = open_door(self._settings, "m", version)
+            server.server_activate()
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            self._servers[version] = (server, thread)
+
+    def close(self, *versions: int) -> None:
+        """Let connections to those be refused."""
+        for version in versions:
+            server, thread = self._servers.pop(version)
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            server.cut()
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._open: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection."""
+        self._open.append(request)
+        super().process_request(request, client_address)
+
+    def cut(self) -> None:
+        """End what is still open, as a process that ends does."""
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, *_: object) -> None:
+        """The edge drops connections that it does not need any more."""
+
+
+class _Versioned(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    versions: Versions
+
+    def do_POST(self) -> None:
+        """Answer as the version's entry says."""
+        self.rfile.read(int(self.headers["content-length"]))
+        version = int(self.path.split("/")[3])
+        self.versions.asked.append(version)
+        how = self.versions.says.get(version, 200)
+        if how == Versions.CUT:
+            self.close_connection = True
+            return
+        told = {name: self.headers[f"x-steelyard-{name}"] for name in TOLD}
+        body = orjson.dumps({"version": version, **told})
+        self.send_response(how)
+        self.send_header("x-steelyard-answer", "1")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """As a POST without a body."""
+        self.headers.add_header("content-length", "0")
+        self.do_POST()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Chosen:
+    """An edge of its own before versions that say what they were told."""
+
+    settings: Settings
+    versions: Versions
+    router: EdgeRouter
+    generation: int = 0
+
+    def route(self, *shares: Share) -> Route:
+        """Make a table live that nobody asked under before; versions 1 to 5 are deployed."""
+        self.generation += 1
+        made = Route("m", 1, self.generation, shares, "r1")
+        self.router.apply({"m": made}, frozenset(("m", number) for number in range(1, 6)))
+        return made
+
+    def ask(
+        self, headers: dict[str, str | bytes] | None = None, body: bytes = b"{}",
+        path: str = "/v2/models/m/infer",
+    ) -> tuple[int, Any]:  # fmt: skip
+        """Status and document."""
+        status, _, document = Client(self.settings).call("POST", path, body, headers)
+        return status, document
+
+
+@pytest.fixture(scope="module", params=["haproxy", "python"])
+def chosen(request: pytest.FixtureRequest) -> Iterator[Chosen]:
+    """Either edge's choice, seen by those that it chooses."""
+    home = Path(tempfile.mkdtemp(prefix="syc-"))
+    (edge_port,) = _ports(1)
+    settings = Settings(home=home, edge=request.param, edge_port=edge_port)
+    prepare(settings)
+    process = Edge(settings)
+    process.start()
+    versions = Versions(settings)
+    yield Chosen(settings, versions, EdgeRouter(settings))
+    process.kill()
+    versions.close(*range(1, 6))
     shutil.rmtree(home)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -40,6 +40,8 @@ from steelyard_serving.processes import processes
 from steelyard_serving.traffic_router import EdgeRouter
 
 from .conftest import Client, Edge
+
+AtDoor = Callable[[Settings, str, Iterable[int], int], None]
 
 pytestmark = pytest.mark.integration
 BODY = b'{"a":1}'
@@ -106,12 +108,13 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def settings(home: Path, replica: int) -> Settings:
+def settings(home: Path, replica: int, at_door: AtDoor) -> Settings:
     """An edge of our own in front of the upstream."""
     with closing(socket.create_server(("127.0.0.1", 0))) as one:
         port = int(one.getsockname()[1])
-    settings = Settings(home=home, edge_port=port, serve_port=replica)
+    settings = Settings(home=home, edge_port=port)
     prepare(settings)
+    at_door(settings, "m", [1], replica)
     return settings
 
 
@@ -211,14 +214,15 @@ def test_limits_change_while_the_edge_runs(settings: Settings, router: EdgeRoute
     assert in_one_minute(ask) == [200, 429, 200, 200, 429, 200]
 
 
+@pytest.mark.parametrize("kind", ["haproxy", "python"])
 def test_with_a_certificate_the_edge_speaks_tls_alone(
-    settings: Settings, home: Path, wait: Callable[[Callable[[], bool], float], None]
+    settings: Settings, home: Path, kind: str, wait: Callable[[Callable[[], bool], float], None]
 ) -> None:
     """Who trusts the certificate is answered, nobody else; the address says https."""
     pem, other = home / "edge.pem", home / "other.pem"
     _certificate(pem)
     _certificate(other)
-    settings = settings.model_copy(update={"tls_certificate": str(pem)})
+    settings = settings.model_copy(update={"tls_certificate": str(pem), "edge": kind})
     spec = next(one for one in processes(settings) if one.name == "edge")
     assert spec.probe is not None and spec.probe.url is not None
     assert spec.probe.url.startswith(f"https://127.0.0.1:{settings.edge_port}/")

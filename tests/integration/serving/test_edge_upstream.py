@@ -6,7 +6,7 @@ import socket
 import struct
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ import pytest
 
 from steelyard.domain.traffic import Route
 from steelyard.settings import Settings
+from steelyard_serving.door_ports import door_port
 from steelyard_serving.environment import prepare
 from steelyard_serving.traffic_router import EdgeRouter
 
 from .conftest import Client, Edge
+
+AtDoor = Callable[[Settings, str, Iterable[int], int], None]
 
 pytestmark = pytest.mark.integration
 BODY = b'{"a":1}'
@@ -92,19 +95,20 @@ def _break_off(connection: socket.socket) -> None:
 
 
 def _not_there_then_reset(connection: socket.socket) -> None:
-    """Ray Serve's HAProxy without a replica, which dies when asked again over this connection."""
-    connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+    """Somebody without our mark, who dies when asked again over this connection."""
+    connection.sendall(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n")
     connection.recv(65536)
     _reset(connection)
 
 
 @pytest.fixture(scope="module")
-def edge_settings() -> Iterator[Settings]:
+def edge_settings(at_door: AtDoor) -> Iterator[Settings]:
     """An edge of our own in front of nothing yet."""
     home = Path(tempfile.mkdtemp(prefix="sye-"))
-    edge_port, serve_port = _ports(2)
-    settings = Settings(home=home, edge_port=edge_port, serve_port=serve_port)
+    edge_port, replica = _ports(2)
+    settings = Settings(home=home, edge_port=edge_port)
     prepare(settings)
+    at_door(settings, "m", [1], replica)
     process = Edge(settings)
     process.start()
     EdgeRouter(settings).apply({"m": Route("m", 1, 1, lineage="r1")}, frozenset({("m", 1)}))
@@ -116,7 +120,9 @@ def edge_settings() -> Iterator[Settings]:
 @pytest.fixture
 def upstream(edge_settings: Settings) -> Iterator[Upstream]:
     """An upstream whose scripts the test writes."""
-    upstream = Upstream(edge_settings.serve_port)
+    port = door_port(edge_settings, "m", 1)
+    assert port is not None
+    upstream = Upstream(port)
     yield upstream
     upstream.close()
 

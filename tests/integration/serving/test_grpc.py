@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from steelyard.domain.api_key import ApiKey
-from steelyard.domain.traffic import Route
+from steelyard.domain.traffic import Route, Share, in_order
 from steelyard.settings import Settings
 from steelyard_serving.open_inference_grpc import open_inference_pb2
 from steelyard_serving.processes import grpc_door
@@ -201,7 +201,8 @@ def test_a_unit_keeps_its_version(place: Place, ask: Ask) -> None:
     generation = 10
     for weight_bp, version in ((10_000, "2"), (0, "1")):
         generation += 1
-        route = Route(MODEL, 1, generation, canary=2, weight_bp=weight_bp, lineage="r1")
+        shares = in_order([Share(2, 0, weight_bp)])
+        route = Route(MODEL, 1, generation, shares, "r1")
         EdgeRouter(place.settings).apply({MODEL: route}, frozenset({(MODEL, 1), (MODEL, 2)}))
         told = ask(
             "message", model_name=MODEL, inputs=_typed(ROWS[:1]), metadata={"x-unit-id": "anna"}

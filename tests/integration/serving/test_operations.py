@@ -63,7 +63,7 @@ def test_a_shadow_answers_copies_and_nobody_else(
     """The client hears stable; the shadow's replica records the pair, and is charged for it."""
     route()
     rules = SnapshotFile(ray_cluster)
-    rules.write(Snapshot(shadows={"scale": Shadow(2, 10_000)}))
+    rules.write(Snapshot(shadows={"scale": (Shadow(2, 10_000),)}))
     seen: list[str] = []
 
     def copied() -> list[dict[str, Any]]:

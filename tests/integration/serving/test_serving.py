@@ -19,7 +19,6 @@ import pytest
 from steelyard.domain.traffic import bucket, choose
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
-from steelyard_serving.environment import proxy_dir
 from steelyard_serving.secret_files import audit_key, bucket_key
 
 pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.usefixtures("applications")]
@@ -190,17 +189,18 @@ def test_a_replica_killed_under_load_is_back_within_seconds(
     load.check()
 
 
-def test_a_killed_proxy_of_ray_serve_heals_behind_the_edge(
+def test_ray_serve_carries_no_request(
     ray_cluster: Settings, client: Any, route: Any, wait: Any
 ) -> None:
-    """While Ray Serve's own HAProxy is away, requests wait at the edge instead of failing."""
+    """Its controller is killed and no request notices; there is no proxy of its own to kill."""
     route(0)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if _is_a_proxy(one)]
     with _Load(client) as load:
         wait(lambda: len(load.results) > 20, 20)
-        _kill(str(proxy_dir(ray_cluster)))
+        _kill("ServeController")
         count = len(load.results)
-        wait(lambda: len(load.results) > count + 50, 60)
-    load.check()
+        wait(lambda: len(load.results) > count + 200, 60)
+    assert {status for status, _ in load.results} == {200}
 
 
 def test_changed_bytes_are_never_served(
@@ -226,6 +226,11 @@ def test_a_replica_loads_no_training_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _is_a_proxy(process: psutil.Process) -> bool:
+    words = " ".join(process.info["cmdline"] or [])
+    return "HAProxyManager" in words or "ProxyActor" in words
 
 
 class _Load:

@@ -20,6 +20,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "period": {"status": "open", "end_us": 2}, "price": {"kind": "spot"},
     "budget": {"scope_kind": "team", "kind": "limit"},
     "evidence": {"origin": "measured"}, "api_key": {"told": "all"},
+    "alias_drift": {"verb": "found"},
     # Segment 1 is erased, and what was in it may go.
     "prediction": {"segment": 2}, "prediction_aside": {"segment": 2},
 }  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
+from steelyard.adapters.sql import tables
 from steelyard.adapters.sql.arms import ArmStore
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.labels import LabelStore
@@ -16,9 +17,10 @@ from steelyard.domain.errors import Conflict
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 from steelyard.domain.promotion import Change, Promotion
-from steelyard.domain.rollout import Recent, Rollout, Stretch
+from steelyard.domain.rollout import Rollout, Stretch
 from steelyard.domain.rollout_plan import Plan, Step, default_metrics
-from steelyard.domain.traffic import Route
+from steelyard.domain.rollout_record import Move, Stored
+from steelyard.domain.traffic import Route, Share, in_order
 from steelyard.domain.unit_spread import Spread
 
 pytestmark = pytest.mark.integration
@@ -38,42 +40,96 @@ def _rollout(rollout_id: str = "r1", model: str = "m") -> Rollout:
 
 
 def _route(weight_bp: int = 500) -> Route:
-    return Route("m", 1, 0, 2, weight_bp, "r1")
+    return Route("m", 1, 0, in_order([Share(2, 0, weight_bp)]), "r1")
+
+
+def _moved(
+    store: RolloutStore, before: Stored, after: Rollout, now_us: int, token: int | None = None
+) -> Stored:
+    """The rollout with a table of its own weight."""
+    (stored,) = store.move(
+        [Move(before, after, CHANGE)], now_us, seen=[before], route=_route(after.weight_bp),
+        token=token,
+    )  # fmt: skip
+    return stored
 
 
 def test_a_rollout_comes_back_as_it_was_written(store: RolloutStore) -> None:
     """Plan, steps and metrics included."""
-    store.create(_rollout(), CHANGE)
+    store.create([(_rollout(), CHANGE)])
     found = store.open_rollout("m")
     assert found is not None and found.rollout == _rollout()
 
 
 def test_a_model_has_one_open_rollout(store: RolloutStore) -> None:
     """A second one is refused until the first has ended; other models are free."""
-    first = store.create(_rollout(), CHANGE)
-    store.create(_rollout("r2", "other"), CHANGE)
+    (first,) = store.create([(_rollout(), CHANGE)])
+    store.create([(_rollout("r2", "other"), CHANGE)])
     with pytest.raises(Conflict, match="open already"):
-        store.create(_rollout("r3"), CHANGE)
+        store.create([(_rollout("r3"), CHANGE)])
     ended = replace(first.rollout, condition="degraded", ended_us=2_000)
     store.save(first, ended, Change("ada", "abort"), 2_000)
-    store.create(_rollout("r3"), CHANGE)
+    store.create([(_rollout("r3"), CHANGE)])
     assert {s.rollout.rollout_id for s in store.rollouts("m")} == {"r1", "r3"}
+
+
+def test_candidates_are_open_together_in_regions_of_their_own(store: RolloutStore) -> None:
+    """Of one group; a third one where there is room, and none of another group or on others."""
+    one = replace(_rollout(), max_weight_bp=5_000)
+    other = replace(one, rollout_id="r2", candidate=3, offset_bp=5_000, max_weight_bp=2_500)
+    store.create([(other, CHANGE), (one, CHANGE)])
+    assert [s.rollout for s in store.open_rollouts("m")] == [one, other]
+    third = replace(one, rollout_id="r3", candidate=4, offset_bp=7_500, max_weight_bp=2_500)
+    for wrong in (
+        replace(third, offset_bp=7_000), replace(third, lineage="r3"), replace(third, candidate=3),
+        replace(third, stable=9),
+    ):  # fmt: skip
+        with pytest.raises(Conflict, match="open already"):
+            store.create([(wrong, CHANGE)])
+    store.create([(third, CHANGE)])
+    assert len(store.open_rollouts("m")) == 3
+
+
+def test_a_table_rests_on_what_was_seen_of_all_candidates(store: RolloutStore) -> None:
+    """One of them changed meanwhile, so the table that the other one wants is not written."""
+    one = replace(_rollout(), max_weight_bp=5_000)
+    other = replace(one, rollout_id="r2", candidate=3, offset_bp=5_000)
+    seen = store.create([(one, CHANGE), (other, CHANGE)])
+    store.save(seen[1], replace(other, condition="paused"), CHANGE, 2_000)
+    after = replace(one, condition="progressing", step=0, weight_bp=250)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        store.move([Move(seen[0], after, CHANGE)], 2_001, seen=seen, route=_route(250))
+    assert store.route("m") is None
+
+
+def test_a_table_is_confirmed_from_the_first_time_on(store: RolloutStore) -> None:
+    """Seen again after a restart, or within a later one: what bakes does not begin anew."""
+    token = store.acquire_lease("controller", "one", 1_000, 10_000)
+    assert token is not None
+    (stored,) = store.create([(_rollout(), CHANGE)])
+    after = replace(stored.rollout, condition="progressing", step=0, weight_bp=500)
+    stored = _moved(store, stored, after, 2_000)
+    store.confirm("m", 1, 2_100, token)
+    store.confirm("m", 1, 2_900, token)
+    assert store.open_rollouts("m")[0].rollout.confirmed_us == 2_100
 
 
 def test_two_writers_do_not_overwrite_each_other(store: RolloutStore) -> None:
     """Whoever read first and writes last is told to look again."""
-    stored = store.create(_rollout(), CHANGE)
+    (stored,) = store.create([(_rollout(), CHANGE)])
     paused = replace(stored.rollout, condition="paused")
     store.save(stored, paused, Change("ada", "pause"), 2_000)
     with pytest.raises(Conflict, match="changed meanwhile"):
-        store.save(stored, paused, Change("bob", "pause"), 2_001, _route())
+        _moved(store, stored, paused, 2_001)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        store.save(stored, paused, Change("bob", "pause"), 2_001)
     assert store.route("m") is None
     assert [e["actor"] for e in store.events("r1")] == ["ada", "ada"]
 
 
 def test_a_controller_that_lost_its_lease_writes_nothing(store: RolloutStore) -> None:
     """A second controller takes over after the time is up; the first one's number is refused."""
-    stored = store.create(_rollout(), CHANGE)
+    (stored,) = store.create([(_rollout(), CHANGE)])
     first = store.acquire_lease("controller", "one", 1_000, 100)
     assert store.acquire_lease("controller", "two", 1_050, 100) is None
     assert store.acquire_lease("controller", "one", 1_050, 100) == first
@@ -81,36 +137,62 @@ def test_a_controller_that_lost_its_lease_writes_nothing(store: RolloutStore) ->
     assert first is not None and second is not None and second > first
     after = replace(stored.rollout, condition="progressing", step=0, weight_bp=500)
     with pytest.raises(Conflict, match="lease"):
-        store.save(stored, after, CHANGE, 1_201, _route(), token=first)
-    assert store.save(stored, after, CHANGE, 1_202, _route(), token=second).row_version == 2
+        _moved(store, stored, after, 1_201, first)
+    with pytest.raises(Conflict, match="lease"):
+        store.save(stored, replace(after, reason="x"), CHANGE, 1_201, first)
+    with pytest.raises(Conflict, match="lease"):
+        store.observe("r1", "errors", {(1, 0): Interval(1, 0, 1, 0)}, 1_201, first)
+    with pytest.raises(Conflict, match="lease"):
+        store.promote(_promotion("r1", 2), first)
+    with pytest.raises(Conflict, match="lease"):
+        store.confirm("m", 1, 1_201, first)
+    assert store.observations("r1") == {} and store.promotions("m") == []
+    assert _moved(store, stored, after, 1_202, second).row_version == 2
+    store.confirm("m", 1, 1_203, second)
+    assert store.open_rollouts("m")[0].rollout.confirmed_us == 1_203
 
 
 def test_the_number_of_a_weight_table_only_grows(store: RolloutStore) -> None:
     """Going back to an earlier weight is a new table, and a later rollout goes on counting."""
-    stored = store.create(_rollout(), CHANGE)
+    (stored,) = store.create([(_rollout(), CHANGE)])
     numbers = []
     for weight in (500, 2_500, 500, 0):
         after = replace(stored.rollout, condition="progressing", step=0, weight_bp=weight)
-        stored = store.save(stored, after, CHANGE, 2_000, _route(weight))
+        stored = _moved(store, stored, after, 2_000)
         numbers.append(stored.rollout.generation)
     ended = replace(stored.rollout, condition="degraded", ended_us=3_000)
     store.save(stored, ended, CHANGE, 3_000)
-    later = store.create(_rollout("r2"), CHANGE)
+    (later,) = store.create([(_rollout("r2"), CHANGE)])
     after = replace(later.rollout, condition="progressing", step=0, weight_bp=500)
-    numbers.append(store.save(later, after, CHANGE, 4_000, _route()).rollout.generation)
+    numbers.append(_moved(store, later, after, 4_000).rollout.generation)
     assert numbers == [1, 2, 3, 4, 5]
     route = store.route("m")
-    assert route is not None and (route.generation, route.weight_bp) == (5, 500)
+    assert route is not None and (route.generation, route.stable_bp) == (5, 9_500)
     intent = store.intent("m", 2)
     assert intent is not None and intent["weight_bp"] == 2_500
 
 
+@pytest.mark.parametrize(
+    ("canary", "weight_bp", "shares"), [(2, 500, (Share(2, 0, 500),)), (2, 0, ()), (None, 0, ())]
+)
+def test_a_table_from_before_there_were_shares_is_read(
+    store: RolloutStore, engine: Engine, canary: int | None, weight_bp: int,
+    shares: tuple[Share, ...],
+) -> None:  # fmt: skip
+    """It names one canary, whose buckets begin at 0; the edge goes on with it after an update."""
+    row = {"model": "m", "generation": 7, "rollout_id": "r1", "stable": 1, "canary": canary,
+           "weight_bp": weight_bp, "lineage": "r1", "step": 0, "created_us": 5}  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(tables.traffic_intent.insert(), row)
+    assert store.route("m") == Route("m", 1, 7, shares, "r1")
+
+
 def test_only_a_change_of_course_is_an_event(store: RolloutStore) -> None:
     """A new reason while baking is not history; a new weight is."""
-    stored = store.create(_rollout(), CHANGE)
+    (stored,) = store.create([(_rollout(), CHANGE)])
     stored = store.save(stored, replace(stored.rollout, reason="waiting"), CHANGE, 2_000)
     after = replace(stored.rollout, condition="progressing", step=0, weight_bp=500)
-    store.save(stored, after, CHANGE, 3_000, _route())
+    _moved(store, stored, after, 3_000)
     assert [e["to_condition"] for e in store.events("r1")] == ["preparing", "progressing"]
 
 
@@ -132,8 +214,8 @@ def test_a_changed_history_is_named(
     store: RolloutStore, engine: Engine, table: str, change: str
 ) -> None:
     """Events and promotions are chained like entries; the first changed row is named."""
-    store.create(_rollout(), CHANGE)
-    store.create(_rollout("r2", "other"), CHANGE)
+    store.create([(_rollout(), CHANGE)])
+    store.create([(_rollout("r2", "other"), CHANGE)])
     store.promote(_promotion("r1", 1))
     store.promote(_promotion("r2", 2))
     assert store.first_break() is None
@@ -280,8 +362,8 @@ def test_the_spread_over_units_is_that_of_plain_sums(engine: Engine, metric: Met
     assert arms.spread(metric, _stretch()) == expected
 
 
-def test_the_guard_sees_the_newest_answers_and_the_last_interval(engine: Engine) -> None:
-    """The row of failures ends at the newest good one; requests are counted, not units."""
+def test_the_guard_sees_how_many_of_the_newest_answers_failed(engine: Engine) -> None:
+    """The row of failures ends at the newest good one, of whatever arm the others are."""
     arms = ArmStore(engine)
     answers: list[tuple[ArmName, list[int], int]] = [
         ("canary", [200, 500, 200, 500, 500, 500], 0), ("stable", [200, 500], 100)
@@ -297,10 +379,10 @@ def test_the_guard_sees_the_newest_answers_and_the_last_interval(engine: Engine)
         ],
         1,
     )  # fmt: skip
-    found = arms.recent(_stretch(ORIGIN + 2, ORIGIN + LENGTH))
-    assert found == Recent(3, 2, canary=(4, 3), stable=(2, 1))
-    assert arms.canary_requests("m", "r1", 0) == arms.canary_requests("m", "r1", 0, 1) == 6
-    assert arms.canary_requests("m", "r1", 0, 2) == arms.canary_requests("m", "old", 0) == 0
+    whole = _stretch(ORIGIN, ORIGIN + LENGTH)
+    assert arms.failures_in_a_row(whole) == (3, 2)
+    for other in (replace(whole, lineage="old"), replace(whole, candidate=3)):
+        assert arms.failures_in_a_row(other) == (0, 0)
 
 
 def test_what_the_shadow_answered_is_compared_with_the_live_answer(engine: Engine) -> None:

@@ -470,21 +470,19 @@ def test_a_dry_run_shows_the_recipe_and_what_past_ones_took(
     assert order.sha256 == made.recipe_sha256
 
 
-def test_a_bf16_version_is_kept_by_digest_and_never_served(
+def test_a_bf16_version_is_kept_by_digest_and_run_by_torch(
     settings: Settings, parent: Callable[..., ModelVersion], tmp_path: Path
 ) -> None:
-    """Made and judged by torch, which emulates bfloat16 where the CPU has none; not deployed."""
-    before = parent("own:plain")
+    """Made and judged by torch, which emulates bfloat16 where the CPU has none; then servable."""
+    before = parent("digits_cnn")
     order = ordered(before.name, "pruned_structured", {}, settings)  # it brings the weights
     with tracked(settings, order.source.workflow, "bf16", {}) as run:
         charge = charge_for(settings, run, before.model, 1, None)
         with stopwatch(settings, charge, f"compress/{run}", is_attempt=True) as watch:
             made = bf16.make(order.source, {}, Bench(tmp_path, watch))
         source = order.source.after(made)
-        measured = measure(
-            Subject(source.path, bf16.runtime(source)), source.dataset.test,
-            subject(order.source.path),
-        )  # fmt: skip
+        own = Subject(source.path, bf16.run(source))
+        measured = measure(own, source.dataset.test, subject(order.source.path))
         content = made.path.read_bytes()
         artifact = Artifact(made.path, hashlib.sha256(content).hexdigest(), len(content),
                             before.signature)  # fmt: skip
@@ -494,7 +492,28 @@ def test_a_bf16_version_is_kept_by_digest_and_never_served(
     assert version.size_bytes < 0.55 * before.size_bytes
     assert measured.evidence.agreement is not None and measured.evidence.agreement >= 0.95
     assert measured.evidence.hardware["runtime"].startswith("torch")
+    assert measured.evidence.hardware["datatype"] == "bf16"
     fetched = registry(settings).fetch(version, settings.cache_dir)
     assert (fetched.suffix, fetched.read_bytes()) == (".safetensors", content)
-    with pytest.raises(Refused, match="replicas load ONNX"):
-        Platform(settings).rollouts.deploy(before.model, version.version, "ada")
+    assert Platform(settings).gates.examine(before.model, version.version).version == version
+
+
+def test_weights_for_torch_are_served_with_the_network_that_is_registered(
+    settings: Settings, parent: Callable[..., ModelVersion]
+) -> None:
+    """Equal to the ONNX file, measured as a replica runs them; what is not registered is told."""
+    before = parent("digits_cnn")
+    made = compress(before.name, "safetensors", settings)
+    assert (made.runtime, made.relation, made.servable) == ("torch", "exported", True)
+    assert made.evidence is not None and made.evidence.agreement == 1.0
+    assert made.evidence.own is not None and made.evidence.own.load_s
+    assert made.evidence.hardware["threads"] == "1"
+    again = measure_again(made.model, made.version, settings)
+    assert again.evidence.hardware == made.evidence.hardware
+    assert Platform(settings).gates.examine(made.model, made.version).passed
+    for kind, name, why in (
+        ("safetensors", parent("own:plain").name, "Sequential is no registered architecture"),
+        ("pruned_structured+safetensors", before.name, "Its tensors are another network's"),
+    ):
+        with pytest.raises(Refused, match=why):
+            compress(name, kind, settings)

@@ -212,6 +212,7 @@ def test_a_submission_trains_a_version_and_is_there_to_come_back_to(place: Place
     assert shown == [job, "SUCCEEDED", 0, "diagonal", "vision", "ada"]
 
 
+@pytest.mark.nightly
 def test_a_job_outlives_its_client_and_a_stopped_one_is_booked(place: Place) -> None:
     """Ctrl-C leaves it alone and says how to come back; stop ends it as cancelled, at a cost."""
     text = WORKFLOW + "train: {epochs: 1000}\nearly_stopping: {patience: 1000}\nmodel: long\n"
@@ -247,6 +248,7 @@ def test_a_job_outlives_its_client_and_a_stopped_one_is_booked(place: Place) -> 
     assert [outcome for _, outcome in place.attempts()] == ["ok", "cancelled"]
 
 
+@pytest.mark.nightly
 def test_a_command_that_stays_here_sends_the_code_to_its_workers(place: Place) -> None:
     """A worker on each node imports it from the upload; what is not code stays here."""
     (place.user / ".git").mkdir()

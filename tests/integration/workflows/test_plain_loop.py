@@ -90,7 +90,7 @@ def resource_of(fact: Any) -> str:
 
 
 def test_three_lines_make_a_loop_a_version_with_its_cost(home: Settings) -> None:
-    """The example: best epoch, evidence on its test rows, FLOPs, lineage, cost on the page."""
+    """The example: best epoch, evidence and envelope of its rows, FLOPs, lineage, cost."""
     model = "digits-loop"
     here = Settings(home=home.home / "example")
     before = dict(os.environ)
@@ -107,6 +107,9 @@ def test_three_lines_make_a_loop_a_version_with_its_cost(home: Settings) -> None
     assert version.evidence.examples == 360
     assert version.flops is not None and version.flops.forward and not version.flops.train_step
     assert version.parameters == 17_258
+    assert version.envelope is not None
+    assert (version.envelope.rows, version.envelope.judged) == (1077, 360)
+    assert version.envelope.inputs[0].low == (0.0,) and version.envelope.inputs[0].high == (1.0,)
     assert version.signature.inputs[0].shape == (-1, 1, 8, 8)
     metrics = tracked.data.metrics
     assert metrics["epoch"] == 8 and metrics["loss"] < 1

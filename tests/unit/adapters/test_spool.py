@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.adapters.spool import Producer, read
+from steelyard.adapters.spool import Producer, read, segments
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS, SegmentSeal, segment_digest
 from steelyard.domain.hash_chain import GENESIS
@@ -71,6 +71,13 @@ def test_nothing_to_tell_leaves_no_segment(tmp_path: Path) -> None:
     path = producer.write([], [producer.form(PredictionRecord, common).line(own)])
     assert path is not None
     assert read(path)[:-1] == [RECORD]
+
+
+def test_a_boot_whose_last_segment_is_collected_meanwhile_is_not_a_fault(tmp_path: Path) -> None:
+    """A segment may go between the listing of the folder and the question when it was written."""
+    (tmp_path / "other-000001.jsonl").touch()
+    (tmp_path / "gone-000001.jsonl").symlink_to(tmp_path / "removed")
+    assert segments(tmp_path) == [tmp_path / "other-000001.jsonl"]
 
 
 def test_segments_with_predictions_are_sealed_one_onto_the_other(tmp_path: Path) -> None:

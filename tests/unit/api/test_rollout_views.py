@@ -42,6 +42,16 @@ def test_weights_of_an_open_rollout_sum_to_all_traffic() -> None:
     assert found[2].requests == 3
 
 
+def test_candidates_that_are_compared_share_what_stable_leaves() -> None:
+    """Every one is an arm with its own weight."""
+    first = replace(ROLLOUT, weight_bp=1_000)
+    other = replace(ROLLOUT, rollout_id="s", candidate=3, weight_bp=500)
+    found = arms(first, 1, [], {}, [other])
+    assert [(a.version, a.role, a.weight_bp) for a in found] == [
+        (1, "stable", 8_500), (2, "candidate", 1_000), (3, "candidate", 500),
+    ]  # fmt: skip
+
+
 def test_weights_of_an_ended_rollout_are_those_of_now() -> None:
     """After an abort stable has everything; after a promotion the new one has."""
     ended = replace(ROLLOUT, condition="degraded", weight_bp=0)

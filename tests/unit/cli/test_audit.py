@@ -12,7 +12,6 @@ from sqlalchemy import text
 
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import FAILED, OK
-from steelyard.cli.app import run as steelyard
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_digest import KEY_FILE, KeyedDigest
 
@@ -28,24 +27,13 @@ RECORD = PredictionRecord(
 
 
 @pytest.fixture
-def ask(
-    seeded: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command as an operator: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(seeded.settings.home))
-    seeded.settings.secret_dir.mkdir(exist_ok=True)
-    (seeded.settings.secret_dir / "api.token").write_text("token")
+    ask = typed(seeded)
     (seeded.settings.secret_dir / KEY_FILE).write_text(KEY.hex())
     now = seeded.clock.now_us()
     seeded.facts.ingest([replace(RECORD, received_us=now)], now)
     seeded.facts.ingest([replace(RECORD, prediction_id="old", received_us=now - 9 * DAY)], now)
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(list(words))
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
     return ask
 
 

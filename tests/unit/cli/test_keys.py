@@ -10,28 +10,15 @@ import pytest
 
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import FAILED, OK, USAGE
-from steelyard.cli.app import run as steelyard
 from steelyard.domain.api_key import TEXT
 
 Ask = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ask(
-    seeded: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command as an operator: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(seeded.settings.home))
-    seeded.settings.secret_dir.mkdir(exist_ok=True)
-    (seeded.settings.secret_dir / "api.token").write_text("token")
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(list(words))
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
+    return typed(seeded)
 
 
 @pytest.fixture

@@ -11,26 +11,15 @@ from sqlalchemy import text
 
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import FAILED, OK, USAGE
-from steelyard.cli.app import run as steelyard
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
 Ask = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ask(
-    seeded: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command on the seeded home: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(seeded.settings.home))
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(["ledger", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
+    return typed(seeded, "ledger")
 
 
 @pytest.fixture

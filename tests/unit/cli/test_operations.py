@@ -10,10 +10,11 @@ import pytest
 from steelyard import bootstrap
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import FAILED, OK, USAGE
-from steelyard.cli.app import run as steelyard
+from steelyard.domain.analysis import Metric
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.metering import Activity, UsageWindow
 from steelyard.domain.rollout import SECOND_US
+from steelyard.domain.rollout_plan import Plan, Step, default_metrics
 from steelyard.domain.serving_counters import Served
 from steelyard.domain.serving_snapshot import Shadow
 from steelyard.ports.applications import ApplicationState
@@ -23,21 +24,9 @@ Told = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def ask(
-    seeded: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command of ``serve`` as an operator: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(seeded.settings.home))
-    seeded.settings.secret_dir.mkdir(exist_ok=True)
-    (seeded.settings.secret_dir / "api.token").write_text("token")
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(["serve", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
+    return typed(seeded, "serve")
 
 
 @pytest.fixture
@@ -63,7 +52,8 @@ def abort(seeded: Platform) -> Callable[[], None]:
         token = seeded.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND_US)
         assert token is not None
         states = {("digits", n): ApplicationState("ready") for n in (1, 2)}
-        while (turn := seeded.rollouts.reconcile("digits", states, 0, token)) is not None:
+        while turns := seeded.rollouts.turns.all(states, 0, token):
+            (turn,) = turns
             seeded.rollouts.confirm("digits", turn.after.generation, token)
             if not turn.after.is_open:
                 break
@@ -159,7 +149,7 @@ def test_a_shadow_runs_and_is_told_to_replicas_once_it_is_ready(
     assert setting["share_bp"] == 1250
     assert seeded.operations.desired("digits").versions == {1: "stable", 2: "shadow"}
     assert seeded.operations.rules({("digits", 1)}) == {}
-    assert seeded.operations.rules({("digits", 2)}) == {"digits": Shadow(2, 1250)}
+    assert seeded.operations.rules({("digits", 2)}) == {"digits": (Shadow(2, 1250),)}
     code, _, err = ask("drain", "digits/2")
     assert code == FAILED and "shadow" in err
     told("shadow", "digits", "--off")
@@ -204,8 +194,33 @@ def test_status_says_how_often_a_shadow_disagrees(told: Told, ask: Ask, seeded: 
         _predict(seeded, f"copy-{n}", 2, "shadow", now, classes=copy, shadows=f"live-{n}")
     _predict(seeded, "copy-9", 2, "shadow", now, classes=(1,), shadows="not-here-yet")
     (one,) = [v["shadow"] for v in told("status")["versions"] if v["shadow"]]
-    assert one == {"share_bp": 5_000, "compared": 3, "different": 2}
-    assert "2 of 3 differ" in ask("status")[1]
+    assert one == {"share_bp": 5_000, "compared": 3, "different": 2, "by": "operator"}
+    assert "50 %: 2 of 3 differ" in " ".join(ask("status")[1].split())
+
+
+def test_a_rollout_s_shadow_is_shown_apart_and_gives_way(
+    told: Told, ask: Ask, seeded: Platform, abort: Callable[[], None]
+) -> None:
+    """Replicas are told of the step's share; an operator's word comes first while it lasts."""
+    abort()
+    steps = (Step(0, 600.0, shadow_bp=2_000), Step(10_000))
+    metrics = (*default_metrics(), Metric("disagreement", limit=0.2))
+    seeded.rollouts.start("digits", 2, Plan(steps, metrics), "ada")
+    ready = {("digits", n): ApplicationState("ready") for n in (1, 2)}
+    token = seeded.rollout_store.acquire_lease("controller", "test", seeded.clock.now_us(), 10**8)
+    assert token is not None
+    assert seeded.rollouts.turns.all(ready, 0, token) is not None
+    assert seeded.operations.rules(ready) == {"digits": (Shadow(2, 2_000),)}
+    assert seeded.operations.rules({("digits", 1)}) == {}
+    stable, candidate = told("status")["versions"]
+    assert stable["shadow"] is None and candidate["weight_bp"] in (0, None)
+    assert (candidate["shadow"]["by"], candidate["shadow"]["share_bp"]) == ("rollout", 2_000)
+    assert "20 %, by its rollout: 0 of 0 differ" in " ".join(ask("status")[1].split())
+    told("shadow", "digits", "--version", "2", "--share", "30%")
+    assert seeded.operations.rules(ready) == {"digits": (Shadow(2, 3_000),)}
+    assert told("status")["versions"][1]["shadow"]["by"] == "operator"
+    told("shadow", "digits", "--off")
+    assert seeded.operations.rules(ready) == {"digits": (Shadow(2, 2_000),)}
 
 
 def test_logs_are_the_replicas_and_the_processes_own(ask: Ask, seeded: Platform) -> None:

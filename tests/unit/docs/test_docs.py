@@ -86,7 +86,7 @@ def test_the_described_default_is_the_default(name: str) -> None:
     default = Settings.model_fields[name].default
     if name == "home":
         assert shown == "~/.steelyard"
-    elif name == "database_url" or default == "":
+    elif str(default) == "":  # a secret's, too
         assert shown == "empty"
     elif isinstance(default, str):
         assert shown == default

@@ -16,7 +16,7 @@ def test_every_field_is_described_with_its_default_and_its_values() -> None:
         PAGE.read_text()
     )}  # fmt: skip
     assert {name: default for name, (default, _) in rows.items()} == {
-        name: str(value) for name, value in asdict(ServingPolicy()).items()
+        name: str(value) or "empty" for name, value in asdict(ServingPolicy()).items()
     }
     for name, choices in CHOICES.items():
         assert rows[name][1] == ", ".join(f"`{choice}`" for choice in choices)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from steelyard.domain.deployment import desired_versions
+from steelyard.domain.deployment import desired_versions, warm_until_us
 from steelyard.domain.rollout import Rollout
 from steelyard.domain.rollout_plan import Plan, Step
 
@@ -84,3 +84,12 @@ def test_what_was_drained_is_kept_warm_no_more(drained_s: int, versions: dict[in
     drained = {1: drained_s * SECOND, 2: 20 * SECOND}
     found = desired_versions("m", 2, ended, 15 * SECOND, drained=drained).versions
     assert found == versions
+
+
+def test_how_long_a_version_stays_warm_is_known() -> None:
+    """The last rollout that keeps it counts; what none keeps has no such moment."""
+    ended = [_rollout(condition="healthy", ended_us=t * SECOND) for t in (0, 10)]
+    assert warm_until_us(ended, 1) == 610 * SECOND
+    assert warm_until_us(ended, 2) is None
+    aborted = _rollout(condition="degraded", ended_us=0)
+    assert warm_until_us([aborted], 2) == 30 * SECOND

@@ -16,7 +16,7 @@ def test_whatever_a_label_says_it_is_read_back(label: str, value: float) -> None
     (family,) = text_string_to_metric_families(document)
     (sample,) = family.samples
     assert sample.labels == {"m": label}
-    assert sample.value == float(value)
+    assert float(sample.value) == float(value)
 
 
 def test_help_stays_one_line() -> None:

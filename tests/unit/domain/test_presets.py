@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted
 from steelyard.domain.rollout_plan import Plan, check_plan, default_metrics, shortest_s
+from steelyard.domain.rollout_plan_file import plan_of
 
 NAMES = get_args(PresetName)
 
@@ -17,7 +18,7 @@ NAMES = get_args(PresetName)
 def test_every_preset_can_be_carried_out(name: PresetName) -> None:
     """None asks for less proof than another: errors are required in all."""
     check_plan(PRESETS[name])
-    assert PRESETS[name].metrics == default_metrics()
+    assert PRESETS[name].metrics[:2] == default_metrics()
 
 
 def test_every_name_is_a_plan() -> None:
@@ -42,6 +43,19 @@ def test_more_care_takes_longer_and_asks_more_requests() -> None:
     assert standard.steps[0].min_requests < careful.steps[0].min_requests
     assert fast.keep_warm_s < standard.keep_warm_s < careful.keep_warm_s
     assert careful.alpha_promote < standard.alpha_promote == fast.alpha_promote
+
+
+def test_careful_looks_for_a_bad_version_after_it_took_over() -> None:
+    """The old one goes on answering one in twenty unseen, for longer than a label may take."""
+    careful = PRESETS["careful"]
+    assert careful.reverse_shadow_bp == 500 and careful.probation_s > careful.label_maturity_s
+    tolerant = adapted(careful, ByHand(label_tolerance=2))
+    assert [(m.name, m.tolerance) for m in tolerant.metrics] == [
+        ("errors", 1), ("labels", 2), ("paired", 2)
+    ]  # fmt: skip
+    errors = [{"name": "errors", "required": True}]
+    assert plan_of({"preset": "careful", "metrics": errors}).reverse_shadow_bp == 0
+    assert plan_of({"preset": "careful", "probation": 0}).reverse_shadow_bp == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

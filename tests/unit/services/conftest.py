@@ -14,16 +14,21 @@ from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.evidence import EvidenceStore
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.rollouts import RolloutStore
+from steelyard.adapters.sql.served_versions import ServedVersionStore
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.errors import NotFound, Refused
 from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_version import Candidate, ModelVersion, Signature
 from steelyard.domain.rollout import Rollout
+from steelyard.domain.traffic import BUCKETS
 from steelyard.ports.applications import ApplicationPhase, ApplicationState
 from steelyard.services.gates import Gates
-from steelyard.services.rollouts import Rollouts, Turn
+from steelyard.services.rollout_turns import Turn
+from steelyard.services.rollouts import Rollouts
+from steelyard.services.served_versions import ServedVersions
 
 SECOND = 1_000_000
+NUMBERED = (1, 2, 3, 4)
 NUMBERS = counting()
 """Of predictions: no two are alike, whichever controller runs."""
 EVIDENCE = Evidence(
@@ -48,21 +53,21 @@ class MovingClock:
 
 
 class ListedVersions:
-    """A registry of three versions in memory; the third was never measured."""
+    """A registry of four versions in memory; the third was never measured."""
 
     def models(self) -> list[str]:
         """The one model."""
         return ["m"]
 
     def versions(self, model: str) -> list[ModelVersion]:
-        """All three."""
-        return [self.version(model, number) for number in (1, 2, 3)]
+        """All four."""
+        return [self.version(model, number) for number in NUMBERED]
 
     def version(self, model: str, version: int) -> ModelVersion:
-        """One of the three."""
-        if model != "m" or version not in (1, 2, 3):
+        """One of the four."""
+        if model != "m" or version not in NUMBERED:
             raise NotFound(f"There is no {model}/{version}.")
-        evidence = EVIDENCE if version < 3 else None
+        evidence = EVIDENCE if version != 3 else None
         return ModelVersion("m", version, f"run-{version}", "runs:/r", "model.onnx",
                             str(version) * 64, 10, "base", "trained", Signature((), ()), 0,
                             evidence=evidence)  # fmt: skip
@@ -75,8 +80,19 @@ class ListedVersions:
         """None are set."""
         return {}
 
+    def all_aliases(self) -> dict[str, dict[str, int]]:
+        """None are set."""
+        return {"m": {}}
+
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Not kept."""
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        """None are set."""
+
+    def delete(self, model: str, version: int) -> None:
+        """Nothing can be taken away."""
+        raise Refused(f"{model} is closed.")
 
     def check(self, version: ModelVersion) -> None:
         """There is no file that could have changed."""
@@ -113,19 +129,25 @@ class Delivery:
         self.facts = FactStore(self.engine)
         versions = ListedVersions()
         gates = Gates(EvidenceStore(self.engine), versions, clock, lambda _: {"cpu": "test"})
-        self.rollouts = Rollouts(self.store, ArmStore(self.engine), versions, gates, clock)
+        served = ServedVersions(ServedVersionStore(self.engine), versions, clock, path.parent)
+        self.rollouts = Rollouts(self.store, ArmStore(self.engine), versions, gates, clock, served)
         token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)
         assert token is not None
         self.token = token
 
     def turn(self, confirm: bool = True, phase: ApplicationPhase = "ready") -> Turn:
-        """One turn of the controller; the edge confirms the newest table unless told not to."""
-        states = {("m", n): ApplicationState(phase, "as told") for n in (1, 2, 3)}
-        turn = self.rollouts.reconcile("m", states, 0, self.token)
-        assert turn is not None
-        if confirm and turn.after.generation:
-            self.rollouts.confirm("m", turn.after.generation, self.token)
+        """The turn of the only rollout; the edge confirms the newest table unless told not to."""
+        (turn,) = self.turns(confirm, phase)
         return turn
+
+    def turns(self, confirm: bool = True, phase: ApplicationPhase = "ready") -> tuple[Turn, ...]:
+        """One turn of the controller for every open rollout."""
+        states = {("m", n): ApplicationState(phase, "as told") for n in NUMBERED}
+        turns = self.rollouts.turns.all(states, 0, self.token)
+        route = self.store.route("m")
+        if confirm and route is not None:
+            self.rollouts.confirm("m", route.generation, self.token)
+        return turns
 
     def current(self) -> Rollout:
         """The open rollout."""
@@ -138,12 +160,16 @@ class Delivery:
         self.rollouts.deploy("m", version, "ada")
         assert [self.turn().after.condition for _ in range(2)] == ["promoting", "healthy"]
 
-    def ask(self, arm: ArmName, count: int, errors: int = 0, unit: str | None = None) -> None:
+    def ask(
+        self, arm: ArmName, count: int, errors: int = 0, unit: str | None = None,
+        rollout: Rollout | None = None,
+    ) -> None:  # fmt: skip
         """Users ask within the present weight table; the first ``errors`` answers are a 500.
 
-        Everybody asks once unless all are the one ``unit``.
+        Everybody asks once unless all are the one ``unit``. ``rollout`` says whose canary, where
+        there are several.
         """
-        rollout = self.current()
+        rollout = rollout or self.current()
         version = rollout.candidate if arm == "canary" else rollout.stable
         assert version is not None
         self.facts.ingest(
@@ -157,6 +183,39 @@ class Delivery:
             ],
             self.clock.at_us,
         )  # fmt: skip
+
+    def repeat(
+        self, pairs: int, canary_wrong: int = 0, status: int = 200, rollout: Rollout | None = None
+    ) -> list[str]:
+        """Users ask whichever version is live, and the other one answers the copies with a status.
+
+        Class 0 is right; the candidate answers the first ``canary_wrong`` with another. The ids
+        of the live predictions are told.
+        """
+        rollout = rollout or self.current()
+        assert rollout.stable is not None
+        seen: ArmName = "canary" if rollout.weight_bp == BUCKETS else "stable"
+        versions = [rollout.stable, rollout.candidate]
+        live, other = reversed(versions) if seen == "canary" else versions
+        names = [f"p-{next(NUMBERS)}" for _ in range(pairs)]
+        answers: tuple[tuple[int, ArmName, int], ...] = (
+            (live, seen, 200),
+            (other, "shadow", status),
+        )
+        self.facts.ingest(
+            [
+                PredictionRecord(
+                    f"copy-{name}" if arm == "shadow" else name, "m", version, "d" * 64, "r", arm,
+                    rollout.lineage, rollout.generation, 9_999, self.clock.at_us + n, 5, 1, ended,
+                    unit_sha256=name, shadows=name if arm == "shadow" else None,
+                    classes=(int(version == rollout.candidate and n < canary_wrong),),
+                )
+                for n, name in enumerate(names)
+                for version, arm, ended in answers
+            ],
+            self.clock.at_us,
+        )  # fmt: skip
+        return names
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Bugs that others' delivery tools had, each as a test of ours, named after where it was found.
 
-What needs Ray, a proxy or a registry is tested where those run.
+What needs Ray, a proxy or a registry is tested where those run: the edge's polling in
+``integration/serving/test_edge_shares.py``, a full queue in ``unit/serving/test_shadow.py``, an
+alias that is deleted elsewhere in ``integration/test_aliases.py``.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from steelyard.domain.rollout import OPEN
 from steelyard.domain.rollout_plan import Plan, Step, check_plan, default_metrics
 from steelyard.domain.rollout_plan_file import plan_of
 from steelyard.domain.rollout_verbs import RULES
-from steelyard.domain.traffic import BUCKETS, Route, bucket, choose
+from steelyard.domain.traffic import BUCKETS, Route, Share, bucket, choose, in_order
 
 from .conftest import Delivery
 
@@ -99,7 +101,7 @@ def test_kserve_2130_no_route_is_left_after_twenty_rollouts(delivery: Delivery) 
         _promoted(delivery, 2 if number % 2 == 0 else 1)
     route = delivery.store.route("m")
     assert route is not None
-    assert (route.stable, route.canary, route.weight_bp, route.generation) == (1, None, 0, 42)
+    assert (route.stable, route.shares, route.generation) == (1, (), 42)
 
 
 def test_argo_3756_a_paused_rollout_can_be_aborted(rolling: Delivery) -> None:
@@ -109,7 +111,7 @@ def test_argo_3756_a_paused_rollout_can_be_aborted(rolling: Delivery) -> None:
     assert rolling.turn().after.condition == "aborting"
     assert rolling.turn().after.condition == "degraded"
     route = rolling.store.route("m")
-    assert route is not None and (route.stable, route.weight_bp) == (1, 0)
+    assert route is not None and (route.stable, route.shares) == (1, ())
 
 
 def test_argo_3316_every_open_condition_has_an_exit() -> None:
@@ -183,7 +185,7 @@ def test_flagger_1581_an_unknown_metric_is_refused() -> None:
 
 def test_flagger_1647_the_share_stays_as_repeat_users_come_back() -> None:
     """A tenth of all users, however often each asks, and always the same ones."""
-    route = Route("m", 1, 1, 2, 1_000, "r1")
+    route = Route("m", 1, 1, (Share(2, 0, 1_000),), "r1")
     users = [f"user-{n}" for n in range(10_000)]
     first = [choose(route, bucket(b"secret", "r1", user)) for user in users]
     assert abs(first.count(("canary", 2)) - 1_000) < 150
@@ -194,7 +196,10 @@ def test_flagger_1532_routers_in_a_row_agree() -> None:
     """Each computes the same integer from the same words; a higher weight moves nobody back."""
     (position,) = {bucket(b"secret", "r1", "ann") for _ in range(3)}
     weights = range(0, BUCKETS + 1, 500)
-    arms = [choose(Route("m", 1, 1, 2, weight, "r1"), position)[0] for weight in weights]
+    arms = [
+        choose(Route("m", 1, 1, in_order([Share(2, 0, weight)]), "r1"), position)[0]
+        for weight in weights
+    ]
     assert arms == sorted(arms, reverse=True) and arms[0] == "stable" and arms[-1] == "canary"
 
 
@@ -235,8 +240,8 @@ def test_clearml_publishing_a_version_moves_no_traffic(delivery: Delivery) -> No
     """Versions 2 and 3 are registered all the while; without a rollout there is no turn."""
     delivery.deploy()
     before = delivery.store.route("m")
-    turn = delivery.rollouts.reconcile("m", {}, 0, delivery.token)
-    assert turn is None and delivery.store.route("m") == before
+    turns = delivery.rollouts.turns.all({}, 0, delivery.token)
+    assert turns == () and delivery.store.route("m") == before
 
 
 def test_sagemaker_exclusions_nothing_falls_back_to_all_at_once() -> None:

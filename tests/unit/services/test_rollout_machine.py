@@ -6,6 +6,7 @@
 import os
 from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from steelyard.domain.candidates import apart
 from steelyard.domain.deployment import desired_versions
 from steelyard.domain.errors import Conflict, NotFound
 from steelyard.domain.rollout import OPEN, Rollout
@@ -33,11 +35,13 @@ ASKING = replace(
 )  # fmt: skip
 HASTY = replace(PLAIN, deadline_s=200.0, inconclusive_limit=2, on_inconclusive="abort")
 AT_ONCE = Plan((Step(BUCKETS),), ())
+VERSIONS = (1, 2, 4)
+COMPARED = [replace(PLAIN, winner="errors"), replace(ASKING, winner="errors"), PLAIN, HASTY]
 PLANS = [PLAIN, ASKING, HASTY, AT_ONCE]
 
 
 class Histories(RuleBasedStateMachine):
-    """One model of two versions, its controller and its users, on a database of its own."""
+    """One model of three versions, its controller and its users, on a database of its own."""
 
     def __init__(self, ledger: Path, path: Path) -> None:
         super().__init__()
@@ -53,9 +57,8 @@ class Histories(RuleBasedStateMachine):
         """The chains hold to the end."""
         assert self.delivery.store.first_break() is None
 
-    def _open(self) -> Rollout | None:
-        stored = self.delivery.store.open_rollout("m")
-        return stored.rollout if stored else None
+    def _open(self) -> list[Rollout]:
+        return [stored.rollout for stored in self.delivery.store.open_rollouts("m")]
 
     def _route(self) -> Route:
         route = self.delivery.store.route("m")
@@ -69,11 +72,19 @@ class Histories(RuleBasedStateMachine):
         with suppress(Conflict):
             self.delivery.rollouts.start("m", 2 if stable == 1 else 1, plan, "ada")
 
-    @rule(verb=st.sampled_from(VERBS))
-    def act(self, verb: Verb) -> None:
-        """Somebody tries a verb, which fits or is refused."""
+    @rule(plan=st.sampled_from(COMPARED))
+    def compare(self, plan: Plan) -> None:
+        """Somebody rolls out both versions that do not serve."""
+        stable = self.delivery.rollouts.stable("m")
+        others = [version for version in VERSIONS if version != stable]
         with suppress(Conflict):
-            self.delivery.rollouts.act("m", verb, "ada")
+            self.delivery.rollouts.start_together("m", others, plan, "ada")
+
+    @rule(verb=st.sampled_from(VERBS), version=st.sampled_from([None, *VERSIONS]))
+    def act(self, verb: Verb, version: int | None) -> None:
+        """Somebody tries a verb, which fits or is refused."""
+        with suppress(Conflict, NotFound):
+            self.delivery.rollouts.act("m", verb, "ada", version=version)
 
     @rule()
     def rollback(self) -> None:
@@ -81,11 +92,11 @@ class Histories(RuleBasedStateMachine):
         with suppress(Conflict):
             self.delivery.rollouts.rollback("m", "ada", "odd")
 
-    @rule()
-    def retry(self) -> None:
-        """Somebody tries an aborted one again."""
+    @rule(version=st.sampled_from([None, *VERSIONS]))
+    def retry(self, version: int | None) -> None:
+        """Somebody tries an aborted one again, perhaps beside others."""
         with suppress(Conflict, NotFound):
-            self.delivery.rollouts.retry("m", "ada")
+            self.delivery.rollouts.retry("m", "ada", version=version)
 
     @rule(turns=st.integers(1, 3), confirm=st.sampled_from([True, True, True, False]))
     def turn(self, turns: int, confirm: bool) -> None:
@@ -99,18 +110,18 @@ class Histories(RuleBasedStateMachine):
         self._turn(confirm, phase)
 
     def _turn(self, confirm: bool, phase: ApplicationPhase) -> None:
-        delivery, rollout = self.delivery, self._open()
-        delivery.rollouts.complete_promotions()
-        if rollout is None:
+        delivery, opened = self.delivery, self._open()
+        delivery.rollouts.complete_promotions(delivery.token)
+        if not opened:
             return
-        states = {("m", n): ApplicationState("ready") for n in (1, 2)}
-        states["m", rollout.candidate] = ApplicationState(phase, "as told")
+        states = {("m", n): ApplicationState("ready") for n in VERSIONS}
+        states["m", opened[0].candidate] = ApplicationState(phase, "as told")
+        self.answered |= {one.candidate for one in opened[1:]}
         if phase == "ready":
-            self.answered.add(rollout.candidate)
-        turn = delivery.rollouts.reconcile("m", states, 0, delivery.token)
-        assert turn is not None
-        if confirm and turn.after.generation:
-            delivery.rollouts.confirm("m", turn.after.generation, delivery.token)
+            self.answered.add(opened[0].candidate)
+        assert len(delivery.rollouts.turns.all(states, 0, delivery.token)) == len(opened)
+        if confirm:
+            delivery.rollouts.confirm("m", self._route().generation, delivery.token)
 
     @rule()
     def restart(self) -> None:
@@ -128,20 +139,20 @@ class Histories(RuleBasedStateMachine):
     )  # fmt: skip
     def traffic(self, canary: int, stable: int, failing: str) -> None:
         """Users ask both versions; nobody's answer fails, the canary's, or everybody's."""
-        rollout = self._open()
-        if rollout is None or not 0 < rollout.weight_bp < BUCKETS:
-            return
-        self.delivery.ask("canary", canary, 0 if failing == "nobody" else canary)
-        self.delivery.ask("stable", stable, stable if failing == "both" else 0)
+        for rollout in self._open():
+            if 0 < rollout.weight_bp < BUCKETS:
+                self.delivery.ask("canary", canary, 0 if failing == "nobody" else canary,
+                                  rollout=rollout)  # fmt: skip
+                self.delivery.ask("stable", stable, stable if failing == "both" else 0,
+                                  rollout=rollout)  # fmt: skip
 
     @invariant()
     def traffic_goes_where_somebody_answers(self) -> None:
         """Weights are shares; who has traffic was ready and is kept running."""
         route, store = self._route(), self.delivery.store
-        assert 0 <= route.weight_bp <= BUCKETS
-        taking = {route.stable} if route.weight_bp < BUCKETS else set()
-        if route.canary is not None and route.weight_bp:
-            taking.add(route.canary)
+        taking = {share.version for share in route.shares}
+        if route.stable_bp:
+            taking.add(route.stable)
         assert taking <= self.answered
         rollouts = [stored.rollout for stored in store.rollouts("m")]
         stable = self.delivery.rollouts.stable("m")
@@ -150,21 +161,26 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def tables_are_numbered_upwards(self) -> None:
-        """No table is ever used again, and the open rollout knows the newest one."""
+        """No table is ever used again, and the newest one holds what open rollouts are at."""
         generation = self._route().generation
         assert generation >= self.generation
         self.generation = generation
-        rollout = self._open()
-        if rollout is not None and rollout.generation:
-            assert (rollout.generation, rollout.weight_bp) == (
-                generation, self._route().weight_bp
-            )  # fmt: skip
+        shares = {share.version: share.weight_bp for share in self._route().shares}
+        opened = [rollout for rollout in self._open() if rollout.generation]
+        for rollout in opened:
+            assert rollout.generation <= generation
+            if rollout.stable is not None:
+                assert rollout.weight_bp == shares.pop(rollout.candidate, 0)
+        assert not opened or not shares
 
     @invariant()
-    def one_is_open(self) -> None:
-        """At most; every other one has an end."""
+    def one_group_is_open(self) -> None:
+        """At most, in regions apart from each other; every other one has an end."""
         rollouts = [stored.rollout for stored in self.delivery.store.rollouts("m")]
-        assert sum(rollout.condition in OPEN for rollout in rollouts) <= 1
+        opened = [rollout for rollout in rollouts if rollout.condition in OPEN]
+        assert len({rollout.lineage for rollout in opened}) <= 1
+        assert len([rollout for rollout in opened if rollout.weight_bp == BUCKETS]) <= 1
+        assert all(apart(one, other) for one, other in combinations(opened, 2))
         assert all((r.ended_us is None) == r.is_open for r in rollouts)
 
     @invariant()
@@ -180,7 +196,7 @@ class Histories(RuleBasedStateMachine):
     def every_decision_holds(self) -> None:
         """Decided again on what was known, each event of the controller comes out the same."""
         store = self.delivery.store
-        for stored in store.rollouts("m", limit=2):
+        for stored in store.rollouts("m", limit=4):
             rollout = stored.rollout
             decisions = Explanations(store).of(rollout)
             new = decisions[self.checked.get(rollout.rollout_id, 0) :]

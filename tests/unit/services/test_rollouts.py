@@ -28,7 +28,7 @@ def test_a_first_deployment_takes_all_traffic_when_ready(delivery: Delivery) -> 
     delivery.turn()
     assert delivery.rollouts.stable("m") == 1
     route = delivery.store.route("m")
-    assert route is not None and (route.stable, route.canary, route.weight_bp) == (1, None, 0)
+    assert route is not None and (route.stable, route.shares) == (1, ())
 
 
 def test_a_model_is_deployed_once(delivery: Delivery) -> None:
@@ -101,7 +101,7 @@ def test_a_good_canary_takes_over_step_by_step(delivery: Delivery) -> None:
         ("deploy", None, 1), ("promote", 1, 2),
     ]  # fmt: skip
     route = delivery.store.route("m")
-    assert route is not None and (route.stable, route.canary, route.weight_bp) == (2, None, 0)
+    assert route is not None and (route.stable, route.shares) == (2, ())
     assert delivery.store.first_break() is None
 
 
@@ -144,7 +144,7 @@ def test_a_rollback_aborts_what_is_open(delivery: Delivery) -> None:
     after = delivery.rollouts.rollback("m", "ada", "looks odd")
     assert (after.condition, after.reason) == ("aborting", "looks odd")
     route = delivery.store.route("m")
-    assert route is not None and route.weight_bp == 0
+    assert route is not None and route.stable_bp == 10_000
 
 
 def test_a_rollback_returns_to_the_last_good_version(delivery: Delivery) -> None:
@@ -202,7 +202,7 @@ def test_a_promotion_that_a_crash_left_out_is_made_up_for(opened: Callable[[], D
     """The history has it once, however often the repair runs."""
     delivery = opened()
     delivery.deploy()
-    delivery.rollouts.complete_promotions()
+    delivery.rollouts.complete_promotions(delivery.token)
     assert [p.to_version for p in delivery.store.promotions("m")] == [1]
     rollout = delivery.rollouts.start("m", 2, AT_ONCE, "ada")
     delivery.turn()
@@ -212,7 +212,7 @@ def test_a_promotion_that_a_crash_left_out_is_made_up_for(opened: Callable[[], D
     restarted = opened()
     assert restarted.rollouts.stable("m") == 1
     for _ in range(2):
-        restarted.rollouts.complete_promotions()
+        restarted.rollouts.complete_promotions(restarted.token)
     assert [p.to_version for p in restarted.store.promotions("m")] == [1, 2]
 
 
@@ -237,7 +237,7 @@ def test_a_pause_survives_the_controller_s_turns(delivery: Delivery) -> None:
     assert delivery.current().condition == "progressing"
     delivery.rollouts.act("m", "promote_full", "ada")
     route = delivery.store.route("m")
-    assert route is not None and route.weight_bp == 10_000
+    assert route is not None and route.stable_bp == 0
     delivery.turn(confirm=True)
     delivery.turn()
     assert delivery.rollouts.stable("m") == 2

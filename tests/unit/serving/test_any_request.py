@@ -18,7 +18,7 @@ from steelyard_serving.ingress import Answer, Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.protocols.infer_request import NOT_OFFERED
 from steelyard_serving.protocols.open_inference import JSON_LENGTH
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 
 CORPUS = sorted((Path(__file__).parents[2] / "fuzz" / "corpus").iterdir())
 WIDE = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -79,7 +79,7 @@ class Door:
 
     def __init__(self, settings: Settings, served: ServedVersion) -> None:
         self.meter = Meter(settings, served.version)
-        self._ingress = Ingress(OnnxModel(served.version, served.artifact), self.meter, LIMIT)
+        self._ingress = Ingress(LoadedModel(served.version, served.artifact), self.meter, LIMIT)
 
     def ask(self, call: str, body: bytes, headers: dict[str, str]) -> Answer:
         """One request, in one piece."""

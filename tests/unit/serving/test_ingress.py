@@ -31,7 +31,7 @@ from steelyard_serving.meter import Meter
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.pipeline import Checks
 from steelyard_serving.quota import Quota
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.rules import Rules
 from steelyard_serving.snapshot_file import SnapshotFile
 
@@ -70,7 +70,7 @@ class Replica:
         bounds = prepared(served.version.envelope, served.version.signature)
         checks = Checks(rules or self.rules, Quota(settings), bounds=bounds, mark="ours")
         self.ingress = Ingress(
-            OnnxModel(served.version, served.artifact), self.meter, 2048, checks,
+            LoadedModel(served.version, served.artifact), self.meter, 2048, checks,
             Metrics(settings, served.version),
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ def key(told: Told, top: int = 2) -> ApiKey:
     return ApiKey("0123456789", "shop", "d" * 64, 1, told=told, top=top)
 
 
-def told(whom: ApiKey | None, rows: Any, dtype: str = "float32") -> Array:
+def told(whom: ApiKey, rows: Any, dtype: str = "float32") -> Array:
     """What of a version's scores is told."""
     return cut(whom, {"scores": np.array(rows, dtype)}, SIGNATURE)["scores"]
 
@@ -41,13 +41,6 @@ def test_what_is_not_told_is_never_above_what_is() -> None:
     """Among logits 0 may be the greatest: there it is the least number that there is."""
     least = float(np.finfo(np.float32).min)
     assert told(key("top"), [[-1, -2, -3, -4]]).tolist() == [[-1, -2, least, least]]
-
-
-def test_who_is_told_everything_gets_the_outputs_themselves() -> None:
-    """No copy is made of them, with a key or without."""
-    outputs = {"scores": np.ones((1, 4), np.float32)}
-    assert cut(None, outputs, SIGNATURE) is outputs
-    assert cut(key("all"), outputs, SIGNATURE) is outputs
 
 
 def test_more_scores_than_there_are_is_all() -> None:

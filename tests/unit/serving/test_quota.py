@@ -36,7 +36,7 @@ def quota(settings: Settings) -> Iterator[Quota]:
     """The limits as one replica keeps them."""
     kept = Quota(settings)
     yield kept
-    kept.close()
+    kept.stop()
 
 
 def test_a_budget_is_spent_to_the_last_row(quota: Quota) -> None:
@@ -93,29 +93,28 @@ def test_a_budget_outlives_the_replica(settings: Settings) -> None:
     first, second = Quota(settings), Quota(settings)
     first.take(key(budget=10), "digits", 6, NOON_US)
     second.take(key(budget=10), "digits", 3, NOON_US)
-    first.close()
+    first.stop()
     third = Quota(settings)
     with pytest.raises(Denied):
         third.take(key(budget=10), "digits", 2, NOON_US)
-    second.close()
-    third.close()
+    second.stop()
+    third.stop()
 
 
 def test_counters_say_what_each_key_asked(quota: Quota, settings: Settings) -> None:
-    """By all replicas. Rows are those of requests that were not denied; no key, no count."""
-    quota.take(None, "digits", 5, NOON_US)
+    """By all replicas. Rows are those of requests that were not denied."""
     quota.take(key("aaaaaaaaaa"), "digits", 5, NOON_US)
     with pytest.raises(Denied):
         quota.take(key(budget=1), "digits", 5, NOON_US)
     second = Quota(settings)
     second.take(key("aaaaaaaaaa", budget=100), "digits", 7, NOON_US)
     second.near(key("aaaaaaaaaa"), 3)
-    second.close()
+    second.stop()
     assert quota.counters() == {
         "aaaaaaaaaa": {"requests": 2, "rows": 12, "denied": 0, "near_duplicates": 3},
         "0123456789": {"requests": 1, "rows": 0, "denied": 1, "near_duplicates": 0},
     }
-    quota.close()
+    quota.stop()
     asked = read_asked(settings.run_dir / "quota", NOON_US)
     assert asked["aaaaaaaaaa"].counts["rows"] == 12 and asked["aaaaaaaaaa"].spent == {"digits": 7}
     assert asked["0123456789"].counts["denied"] == 1
@@ -128,10 +127,10 @@ def test_a_replica_that_ends_gives_nobody_a_new_minute(settings: Settings) -> No
     assert read_asked(settings.run_dir / "quota", NOON_US) == {}
     first, second = Quota(settings), Quota(settings)
     first.take(key(rate=1), "digits", 1, NOON_US)
-    first.close()
+    first.stop()
     with pytest.raises(Denied):
         second.take(key(rate=1), "digits", 1, NOON_US)
-    second.close()
+    second.stop()
 
 
 def test_many_keys_hold_few_files_open(quota: Quota) -> None:

@@ -19,7 +19,7 @@ from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.ingress import Answer, Ingress
 from steelyard_serving.meter import Meter
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.secret_files import audit_key
 
 Make = Callable[[int], ServedVersion]
@@ -58,7 +58,7 @@ def body(*values: float) -> bytes:
 def test_a_loaded_version_computes(make_served: Make) -> None:
     """The model answers with its own factor."""
     served = make_served(3)
-    outputs = OnnxModel(served.version, served.artifact).run({"x": np.ones((1, 2), np.float32)})
+    outputs = LoadedModel(served.version, served.artifact).run({"x": np.ones((1, 2), np.float32)})
     assert outputs["y"].tolist() == [[3.0, 3.0]]
 
 
@@ -66,7 +66,7 @@ def test_a_loaded_version_computes(make_served: Make) -> None:
 def test_a_version_is_answered_by_the_runtime_that_it_names(make_served: Make) -> None:
     """The same bytes in OpenVINO answer the same, and an answer outlives the next one."""
     served = make_served(3)
-    model = OnnxModel(replace(served.version, runtime="openvino"), served.artifact)
+    model = LoadedModel(replace(served.version, runtime="openvino"), served.artifact)
     first = model.run({"x": np.ones((1, 2), np.float32)})["y"]
     second = model.run({"x": np.full((2, 2), 2, np.float32)})["y"]
     assert first.tolist() == [[3.0, 3.0]] and second.tolist() == [[6.0, 6.0], [6.0, 6.0]]
@@ -81,7 +81,7 @@ def test_a_replica_without_the_runtime_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "openvino", None)
     served = make_served(3)
     with pytest.raises(Refused, match="openvino is not installed here"):
-        OnnxModel(replace(served.version, runtime="openvino"), served.artifact)
+        LoadedModel(replace(served.version, runtime="openvino"), served.artifact)
 
 
 def test_changed_bytes_are_refused_before_they_are_loaded(make_served: Make) -> None:
@@ -89,7 +89,7 @@ def test_changed_bytes_are_refused_before_they_are_loaded(make_served: Make) -> 
     served = make_served(1)
     served.artifact.write_bytes(served.artifact.read_bytes() + b"\0")
     with pytest.raises(Refused, match="registered was"):
-        OnnxModel(served.version, served.artifact)
+        LoadedModel(served.version, served.artifact)
 
 
 def test_a_type_that_is_not_served_is_refused(make_served: Make) -> None:
@@ -98,7 +98,7 @@ def test_a_type_that_is_not_served_is_refused(make_served: Make) -> None:
     brief = (TensorSpec("x", "BF16", (-1,)),)
     version = replace(served.version, signature=Signature(brief, brief))
     with pytest.raises(Refused, match="BF16"):
-        OnnxModel(version, served.artifact)
+        LoadedModel(version, served.artifact)
 
 
 def test_each_answer_leaves_one_record_and_windows_add_up(
@@ -107,7 +107,7 @@ def test_each_answer_leaves_one_record_and_windows_add_up(
     """Windows join without gap, count what was answered, and the resource ends with the last."""
     served = make_served(3)
     meter = Meter(settings, served.version)
-    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048)
     answer = ask(ingress, body(1, 2, 3, 4), EDGE)
     meter.flush()
     assert (answer.status, answer.headers["x-prediction-id"]) == (200, "p1")
@@ -147,7 +147,7 @@ def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_ser
     """What the collector reads is a whole record: who answered, why, from what, what it said."""
     served = make_served(3)
     meter = Meter(settings, served.version)
-    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048)
     sent = body(1, 2, 4, 3)
     answer = ask(ingress, sent, EDGE)
     meter.stop()
@@ -176,7 +176,7 @@ def test_a_probe_is_time_spent_but_no_request(settings: Settings, make_served: M
     """Our own probes are booked as warm-up and leave no audit record."""
     served = make_served(1)
     meter = Meter(settings, served.version)
-    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048)
     assert ask(ingress, body(1, 2), {"x-steelyard-probe": "1"}).status == 200
     meter.stop()
     assert [(u["activity"], u["requests"]) for u in rows(settings, "usage")] == [("warmup", 0)]
@@ -208,7 +208,7 @@ def test_every_prediction_has_its_own_id(settings: Settings, make_served: Make) 
     """Requests that did not pass the edge get an id from the replica, each its own."""
     served = make_served(1)
     meter = Meter(settings, served.version)
-    ingress = Ingress(OnnxModel(served.version, served.artifact), meter, 2048)
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048)
     for n in range(50):
         ask(ingress, body(1, n))
     meter.stop()

@@ -45,6 +45,15 @@ class NothingRuns:
         """No routes, so none to apply."""
         assert not routes
 
+    def steer(
+        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
+    ) -> None:
+        """Whatever is set."""
+
+    def diverted(self) -> frozenset[tuple[str, int]]:
+        """Nothing answers, so nothing fails."""
+        return frozenset()
+
     def limit(self, keys: Mapping[str, ApiKey]) -> None:
         """Keep them."""
         self.limits = keys

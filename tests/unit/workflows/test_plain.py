@@ -186,6 +186,24 @@ def test_what_could_not_become_a_version_is_refused_at_once(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("rows", "train: must be rows of one of"),
+        (ROWS[:, :3], r"train: rows are float32\[3\], example_inputs float32\[4\]"),
+        (ROWS.double(), r"train: rows are float64\[4\]"),
+        (ROWS / 0, "train: holds NaN or infinity"),
+    ],
+)
+def test_training_rows_of_another_form_are_refused_at_once(
+    folder: Path, train: Any, expected: str
+) -> None:
+    """Their ranges would say nothing of what the version takes."""
+    with pytest.raises(InvalidInput, match=expected):
+        steelyard.checkpoint(nn.Linear(4, 3), ROWS, train=train)
+    assert list(folder.iterdir()) == []
+
+
 def test_looking_at_a_network_leaves_it_as_it_was() -> None:
     """Modes, also of a frozen part, random state and statistics are the loop's own."""
     network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))

@@ -130,16 +130,16 @@ def test_evidence_by_another_runtime_is_stale() -> None:
         ("model.onnx", "onnxruntime", True),
         ("model.onnx", "openvino", True),
         ("model.onnx", "torch", False),
-        ("model.safetensors", "torch", False),
+        ("model.safetensors", "torch", True),
         ("model.safetensors", "onnxruntime", False),
         ("bundle.zip", "onnxruntime", False),
         ("model.pte", "executorch", False),
     ],
 )
-def test_replicas_load_onnx_in_their_own_runtimes(
+def test_replicas_load_what_each_of_their_runtimes_runs(
     artifact: str, runtime: str, servable: bool
 ) -> None:
-    """File and runtime decide; bf16 of before the field is known by its file."""
+    """File and runtime decide, both; weights of before the field say no runtime, and are not."""
     one = version(artifact, runtime)
     assert one.servable is servable
     if not servable:
@@ -156,7 +156,9 @@ def test_a_runtime_that_is_not_installed_says_what_to_install(
     with pytest.raises(Refused, match="openvino is not installed") as caught:
         runtime_session("openvino", exported.path.read_bytes())
     assert caught.value.hint == 'pip install "steelyard[openvino]" in this environment.'
-    with pytest.raises(Refused, match="No replica runs torch"):
+    with pytest.raises(Refused, match="No replica runs executorch"):
+        runtime_session("executorch", exported.path.read_bytes())
+    with pytest.raises(Refused, match="It is not a safetensors file"):
         runtime_session("torch", exported.path.read_bytes())
 
 

@@ -9,7 +9,7 @@ from steelyard.domain.envelope import LARGEST_BYTES, Envelope, InputBounds, text
 from steelyard.domain.model_version import Signature, TensorSpec
 from steelyard_workflows.data import Dataset, Split
 from steelyard_workflows.export import Artifact
-from steelyard_workflows.training_envelope import training_envelope
+from steelyard_workflows.training_envelope import envelope_of_rows, training_envelope
 
 SIGNATURE = Signature((TensorSpec("input", "FP32", (-1,)),), ())
 
@@ -84,6 +84,13 @@ def test_a_version_of_several_inputs_has_none() -> None:
     two = Signature((*SIGNATURE.inputs, TensorSpec("mask", "INT64", (-1, 4))), ())
     rows = split(np.zeros((3, 4), np.float32))
     assert training_envelope(Dataset(rows, rows, rows), two) is None
+
+
+def test_rows_that_nobody_judges_by_leave_open_how_many_are_outside() -> None:
+    """A plain loop may give no test rows: unknown is not 0."""
+    found = envelope_of_rows("x", np.array([[1.0, 5.0], [2.0, 4.0]], np.float32))
+    assert found == Envelope((InputBounds("x", "feature", (1.0, 4.0), (2.0, 5.0)),), 2)
+    assert found is not None and found.outside is None
 
 
 def test_no_row_can_be_read_from_an_envelope() -> None:

@@ -61,7 +61,8 @@ def test_a_kind_that_cannot_work_is_refused_before_anything_is_started(
         ("int4_weight_only", CONVOLUTIONS, ["convolutions"]),
         ("fp16", PERCEPTRON, ["size only"]),
         ("pruned_unstructured", PERCEPTRON, ["no latency gain"]),
-        ("bf16", PERCEPTRON, ["not served by this runtime"]),
+        ("bf16", PERCEPTRON, []),
+        ("safetensors", PERCEPTRON, ["a replica takes its memory"]),
         ("pruned_structured", CONVOLUTIONS, []),
     ],
 )

@@ -79,8 +79,9 @@ def start(asked: Rollout, version: ModelVersion, settings: Settings) -> Started:
             f"{model} is not deployed yet: there is nothing to roll out beside.",
             f"First: steelyard deploy {model}/{version.parent or number}",
         )
-    stored = platform.rollout_store.open_rollout(model)
-    found = going_on(version, stable, stored.rollout if stored else None)
+    opened = [stored.rollout for stored in platform.rollout_store.open_rollouts(model)]
+    ours = (one for one in opened if one.candidate == number)
+    found = going_on(version, stable, next(ours, next(iter(opened), None)))
     if found is None:
         begun = rollouts.start(model, number, plan_of(asked), actor())
         at_least = shortest_s(begun.plan) / 60

@@ -9,7 +9,7 @@ from steelyard.bootstrap import hardware_profile
 from steelyard.domain.energy import LoadModel
 from steelyard.domain.evidence import Evidence, Figures, Speed
 from steelyard.domain.evidence_intervals import share_interval
-from steelyard.domain.model_version import ONNXRUNTIME, FlopsProfile
+from steelyard.domain.model_version import ONNXRUNTIME, SERVED_BY, FlopsProfile
 from steelyard_workflows.data import Split
 from steelyard_workflows.evaluation import quality
 from steelyard_workflows.evaluation.footprint import Footprint, measure_footprint
@@ -31,8 +31,13 @@ class Subject:
 
     @property
     def is_onnx(self) -> bool:
-        """Whether what it takes to load and its weights can be looked into."""
+        """Whether its weights can be looked into."""
         return self.path.suffix == ".onnx"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether replicas open it, and so what it takes to load can be measured."""
+        return self.path.suffix == SERVED_BY.get(library_of(self.runtime))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ def measure(
     # A comparison answers every row once more.
     judged = len(subjects) * len(split)
     rows = {
-        side: judged + timed.inferences[side] + LOADING * one.is_onnx
+        side: judged + timed.inferences[side] + LOADING * one.is_served
         for side, one in subjects.items()
     }
     return Measured(evidence, rows["own"], rows.get("parent", 0))
@@ -100,8 +105,9 @@ def _figures(
     power: LoadModel | None,
 ) -> Figures:  # fmt: skip
     footprint, weights = Footprint(None, None), Weights(None, None)
-    if one.is_onnx:
+    if one.is_served:
         footprint = measure_footprint(one.path, library_of(one.runtime))
+    if one.is_onnx:
         weights = count_weights(one.path)
     energy = energy_mj(speeds[0].cpu_ms_per_row, power)
     return Figures(

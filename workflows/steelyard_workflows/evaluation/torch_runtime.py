@@ -1,6 +1,7 @@
 """A network that torch itself runs: for files that no replica loads, and to compare with."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ class TorchRuntime:
     network: nn.Module
     datatype: str | None = None
     batch: int | None = None
-    name: str = f"torch {torch.__version__}"
+    # The distribution's version: torch's own also names what it was built for, on some builds.
+    name: str = f"torch {version('torch')}"
 
     def answer(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """The answer to one batch."""

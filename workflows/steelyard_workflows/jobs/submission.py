@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
+from pydantic import SecretStr
 
 from steelyard.cli.output import note
 from steelyard.domain import figures
@@ -161,7 +162,7 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
         field_ = Settings.model_fields.get(name)
         if not equals or field_ is None or name in SET_BY_THE_JOB:
             faults.append(Fault("--setting", f"{pair!r} does not set a setting of a job"))
-        elif name == "database_url" or urlsplit(value).password:
+        elif field_.annotation is SecretStr or urlsplit(value).password:
             what = f"{name} may hold a password, and whoever lists jobs would read it"
             faults.append(Fault("--setting", what))
         values[name] = value

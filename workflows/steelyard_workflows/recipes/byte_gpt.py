@@ -35,6 +35,14 @@ class ByteGpt(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.02)
         self.predict.weight = self.embed.weight
 
+    @property
+    def hyperparameters(self) -> dict[str, int]:
+        """What a network of this size is made with, also after layers were taken out."""
+        first = self.layers[0]
+        assert isinstance(first, Layer)
+        width, layers = self.embed.embedding_dim, len(self.layers)
+        return {"width": width, "heads": first.heads, "layers": layers}
+
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """[n, 64] int64 to [n, 64, 256]."""
         x = self.embed(tokens) + self.places

@@ -19,15 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from steelyard.domain.envelope import text_of
 from steelyard.domain.errors import Fault, InvalidInput, SteelyardError
 from steelyard.domain.model_version import FlopsProfile
 from steelyard_workflows import flops, saved_files
 from steelyard_workflows.booking.journal import Entry
 from steelyard_workflows.booking.metering import now_us
 from steelyard_workflows.data import INPUT_TYPES, Split, faults_of
+from steelyard_workflows.training_envelope import envelope_of_rows
 from steelyard_workflows.user_code.figures import better
 
-WEIGHTS, TEST, MODEL, VERSION = "best.pt", "test.npz", "model.onnx", "version.json"
+WEIGHTS, TEST, MODEL = "best.pt", "test.npz", "model.onnx"
+ENVELOPE, VERSION = "envelope.json", "version.json"
 """What a loop leaves in the folder of its session, in the order in which it is written."""
 Test = tuple[Any, Any]
 Score = tuple[float, str]
@@ -51,18 +54,21 @@ class Kept:
         self._leaving = False
 
     def offer(
-        self, network: nn.Module, inputs: Any, test: Test | None, score: Score | None
-    ) -> bool:
+        self, network: nn.Module, inputs: Any, test: Test | None, score: Score | None,
+        train: Any = None,
+    ) -> bool:  # fmt: skip
         """Look at a network; whether its weights are to be kept.
 
         Raises:
-            InvalidInput: it does not take the rows, gives no logits, or the test rows do not fit.
+            InvalidInput: it does not take the rows, gives no logits, or the test or training rows
+                do not fit.
         """
         module = bare(network)
         if module is not self._network:
             rows = _array("example_inputs", inputs)
             self._example = look_at(module, rows)
             self._test = None if test is None else _split(test, self._example)
+            self._train = None if train is None else _learned(train, self._example)
             self._network, self._best = module, None
         if score is None:
             return True
@@ -105,7 +111,12 @@ class Kept:
         network.cpu()
         state = saved_files.state(folder / WEIGHTS)
         network.load_state_dict(state["network"])
-        export(network, example.rows, folder)
+        signature = export(network, example.rows, folder).signature
+        if self._train is not None:
+            test = None if self._test is None else self._test.inputs
+            found = envelope_of_rows(signature.inputs[0].name, self._train, test)
+            if found is not None:
+                (folder / ENVELOPE).write_text(text_of(found), encoding="utf-8")
         profile = _profile(network, example)
         about = {"parameters": sum(p.numel() for p in network.parameters()),
                  "flops": asdict(profile) if profile else None}  # fmt: skip
@@ -194,6 +205,16 @@ def _split(test: Test, example: Example) -> Split:
         named = "; ".join(map(str, faults))
         raise InvalidInput(f"The test rows cannot be judged by: {named}", tuple(faults))
     return split
+
+
+def _learned(train: Any, example: Example) -> NDArray[Any]:
+    rows, wanted = _array("train", train), example.rows
+    if (rows.dtype, rows.shape[1:]) != (wanted.dtype, wanted.shape[1:]):
+        raise _unfit("train", f"rows are {rows.dtype}{list(rows.shape[1:])}, example_inputs "
+                              f"{wanted.dtype}{list(wanted.shape[1:])}")  # fmt: skip
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        raise _unfit("train", "holds NaN or infinity")
+    return rows
 
 
 def _profile(network: nn.Module, example: Example) -> FlopsProfile | None:

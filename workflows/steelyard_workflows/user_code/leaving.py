@@ -11,6 +11,7 @@ import numpy as np
 
 from steelyard.bootstrap import device_power
 from steelyard.cli.output import note
+from steelyard.domain.envelope import Envelope, envelope_of
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
 from steelyard_workflows import saved_files
@@ -21,7 +22,14 @@ from steelyard_workflows.export import artifact
 from steelyard_workflows.register import Entry, register
 from steelyard_workflows.tracking.run import wait_until_sent
 from steelyard_workflows.tracking.run_page import file_for, log_artifact, set_tags
-from steelyard_workflows.user_code.keeping import MODEL, TEST, VERSION, WEIGHTS
+from steelyard_workflows.training_envelope import told
+from steelyard_workflows.user_code.keeping import (
+    ENVELOPE,
+    MODEL,
+    TEST,
+    VERSION,
+    WEIGHTS,
+)
 
 
 def keep_weights(settings: Settings, run_id: str, folder: Path) -> None:
@@ -44,7 +52,7 @@ def publish(settings: Settings, charge: Charge, folder: Path) -> ModelVersion | 
     profile = _profile(about["flops"])
     entry = Entry(
         model=charge.model, run_id=charge.run_id, variant="fp32", relation="trained",
-        flops=profile, parameters=about["parameters"], evidence=None,
+        flops=profile, parameters=about["parameters"], evidence=None, envelope=_envelope(folder),
     )  # fmt: skip
     if (folder / TEST).exists():
         entry = _judged(settings, charge, folder, entry)
@@ -57,6 +65,12 @@ def publish(settings: Settings, charge: Charge, folder: Path) -> ModelVersion | 
         version = register(settings, artifact(folder / MODEL), entry)
     set_tags(settings, charge.run_id, {"steelyard.version": version.name})
     return version
+
+
+def _envelope(folder: Path) -> Envelope | None:
+    """That of the rows which the loop learned from, if it gave any."""
+    file = folder / ENVELOPE
+    return told(envelope_of(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
 def _judged(settings: Settings, charge: Charge, folder: Path, entry: Entry) -> Entry:

@@ -84,17 +84,19 @@ def checkpoint(
     *,
     metric: str | None = None,
     mode: Mode | None = None,
+    train: Any = None,
 ) -> None:
     """Keep the network's weights as they are now; what was kept becomes a version at a clean end.
 
     The best weights stay: those with the ``mode`` (max or min) of a ``metric`` that was reported,
     else the last ones. ``example_inputs`` are rows that the network takes. ``test`` is (inputs,
     labels) that it has not learned from: without them the version has no evidence, and takes no
-    traffic.
+    traffic. ``train`` are the inputs that it learned from, all of them: their ranges become the
+    version's training envelope; without them nothing is known of it.
 
     Raises:
         InvalidInput: the network does not take these rows or gives no logits [n, ..., classes],
-            the test rows do not fit, or the metric was not reported.
+            the test or training rows do not fit, or the metric was not reported.
     """
     # Here, so that a loop that only reports stays light.
     from steelyard_workflows.user_code.keeping import Kept
@@ -103,7 +105,7 @@ def checkpoint(
     if loop is None:
         return
     kept = loop.kept or Kept()
-    if kept.offer(network, example_inputs, test, _score(loop.last, metric, mode)):
+    if kept.offer(network, example_inputs, test, _score(loop.last, metric, mode), train):
         loop.kept = kept
         if loop.folder is not None:
             kept.write(loop.folder, loop.say)

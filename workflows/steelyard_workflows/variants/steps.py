@@ -18,6 +18,7 @@ from steelyard_workflows.variants import (
     ov_int8,
     pruned_structured,
     pruned_unstructured,
+    safetensors,
     tflite,
 )
 from steelyard_workflows.variants.kind import Kind, Option, Options, Value
@@ -27,7 +28,7 @@ KINDS: Mapping[str, Kind] = {
     for module in (
         int8_static, int8_dynamic, ov_int8, int4_weight_only, fp16, bf16, pruned_structured,
         pruned_unstructured, layer_drop, distilled, onnx_bundle, executorch,
-        executorch_int8, tflite,
+        executorch_int8, tflite, safetensors,
     )
 }  # fmt: skip
 PLACES = ("network", "file", "package")

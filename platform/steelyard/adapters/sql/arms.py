@@ -2,18 +2,27 @@
 
 A unit (a user, a device) counts once: an interval has the units that were active in it and had no
 such event before, and those of them for which it came now. A request without a unit is its own.
-Answers from the cache and requests that named their version say nothing of either arm.
+Answers from the cache and requests that named their version say nothing of either arm. What stable
+answered because the candidate could not be reached is an error of the candidate's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import lru_cache
+from itertools import takewhile
+from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Engine,
     Select,
     Subquery,
+    Text,
     and_,
+    bindparam,
     case,
     distinct,
     func,
@@ -24,14 +33,20 @@ from sqlalchemy import (
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
-from steelyard.adapters.sql.predictions import is_error
+from steelyard.adapters.sql.fallbacks import arm_of, in_place_of
+from steelyard.adapters.sql.latest import latest_answers
+from steelyard.adapters.sql.pairs import disagreements, numbered, one_alone_wrong
+from steelyard.adapters.sql.predictions import executed, is_error
 from steelyard.domain.analysis import Metric
 from steelyard.domain.e_process import Interval
-from steelyard.domain.rollout import Recent, Stretch
+from steelyard.domain.latest_answers import Answers, Window
+from steelyard.domain.rollout import Stretch
 from steelyard.domain.rollout_plan import LOOKED_BACK
 from steelyard.domain.unit_spread import Spread
 
 ARMS = ("canary", "stable")
+NAMES = ("model", "lineage")
+"""What of a stretch is text."""
 Found = dict[tuple[int, int], Interval]
 
 
@@ -43,11 +58,11 @@ class ArmStore:
 
     def intervals(self, metric: Metric, stretch: Stretch) -> Found:
         """The intervals of a metric by (generation, start); energy's are of generation 0."""
-        summed = SUMMED.get(metric.name)
-        query = _first_events(metric, stretch) if summed is None else summed(stretch)
         counts: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
         with reading(self._engine) as connection:
-            for generation, number, arm, n, x in connection.execute(query):
+            for generation, number, arm, n, x in connection.execute(
+                _intervals(metric), asdict(stretch)
+            ):
                 key = (generation, stretch.origin_us + int(number) * stretch.interval_us)
                 counts.setdefault(key, {})[arm] = (int(n), int(x or 0))
         nothing = (0, 0)
@@ -74,63 +89,62 @@ class ArmStore:
         canary, stable = (found.get(arm, Spread()) for arm in ARMS)
         return canary, stable
 
-    def recent(self, stretch: Stretch) -> Recent:
-        """What the guard looks at: the newest answers, and all of the stretch."""
+    def latest(self, rollout_ids: Sequence[str], window: Window) -> dict[str, list[Answers]]:
+        """What the arms of each of these rollouts answered in a window, in one query."""
+        with reading(self._engine) as connection:
+            return latest_answers(connection, rollout_ids, window)
+
+    def failures_in_a_row(self, stretch: Stretch) -> tuple[int, int]:
+        """The candidate's newest answers that all failed, seen or unseen, and their units."""
         p = t.prediction
-        failed = case((is_error(p.c.status), 1), else_=0)
-        ours = _ours(stretch)
+        arm, fallback = _arm_or_shadow(stretch), _fallback(stretch)
+        failed = case((or_(fallback, is_error(p.c.status)), 1), else_=0)
         newest = (
             select(_unit(), failed)
-            .where(ours, p.c.arm == "canary")
+            .where(_ours(stretch, arm), arm == "canary")
             .order_by(p.c.received_us.desc())
             .limit(LOOKED_BACK)
         )
-        counted = (
-            select(p.c.arm, func.count(), func.sum(failed))
-            .where(ours, p.c.received_us >= stretch.start_us)
-            .group_by(p.c.arm)
-        )
-        units: set[str] = set()
-        row = 0
         with reading(self._engine) as connection:
-            for unit, bad in connection.execute(newest):
-                if not bad:
-                    break
-                row += 1
-                units.add(unit)
-            arms = {arm: (int(n), int(x)) for arm, n, x in connection.execute(counted)}
-        return Recent(row, len(units), arms.get("canary", (0, 0)), arms.get("stable", (0, 0)))
-
-    def canary_requests(
-        self, model: str, lineage: str, since_us: int, generation: int | None = None
-    ) -> int:
-        """Executed canary requests since a moment: under one weight table, or all."""
-        p = t.prediction
-        query = select(func.count()).where(
-            p.c.model == model,
-            p.c.lineage == lineage,
-            p.c.arm == "canary",
-            _executed(),
-            p.c.received_us >= since_us,
-        )
-        if generation is not None:
-            query = query.where(p.c.generation == generation)
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar_one()
+            found = list(takewhile(itemgetter(1), connection.execute(newest)))
+        return len(found), len({unit for unit, _ in found})
 
 
-def _executed() -> ColumnElement[bool]:
-    """Records from before there was a cache do not say that they are not from it."""
-    cached = t.prediction.c.cached
-    return or_(cached.is_(None), cached == 0)
+@lru_cache(maxsize=64)
+def _intervals(metric: Metric) -> Select[Any]:
+    """The query of a metric's intervals, built once; its stretch is bound when it is asked."""
+    bound: Any = SimpleNamespace(**{
+        one.name: bindparam(one.name, type_=Text() if one.name in NAMES else BigInteger())
+        for one in fields(Stretch)
+    })  # fmt: skip
+    summed = SUMMED.get(metric.name)
+    return _first_events(metric, bound) if summed is None else summed(bound)
 
 
-def _ours(stretch: Stretch) -> ColumnElement[bool]:
+def _ours(stretch: Stretch, arm: ColumnElement[Any] = t.prediction.c.arm) -> ColumnElement[bool]:
+    return and_(_of_both(stretch, arm), t.prediction.c.received_us < stretch.end_us)
+
+
+def _of_both(stretch: Stretch, arm: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Stable's answers, and as the canary's only this candidate's: others may be beside it."""
     p = t.prediction
+    fallback = p.c.arm == "fallback"
     return and_(
-        p.c.model == stretch.model, p.c.lineage == stretch.lineage, p.c.arm.in_(ARMS),
-        p.c.received_us >= stretch.origin_us, p.c.received_us < stretch.end_us, _executed(),
+        p.c.model == stretch.model, p.c.lineage == stretch.lineage, arm.in_(ARMS),
+        p.c.received_us >= stretch.origin_us, or_(executed(), fallback),
+        or_(arm == "stable", p.c.version == stretch.candidate, fallback),
     )  # fmt: skip
+
+
+def _arm_or_shadow(stretch: Stretch) -> ColumnElement[Any]:
+    """The arm, where copies that the candidate answered are the canary's: they can fail, too."""
+    p = t.prediction
+    repeated = and_(p.c.arm == "shadow", p.c.version == stretch.candidate)
+    return case((repeated, "canary"), else_=arm_of(_fallback(stretch)))
+
+
+def _fallback(stretch: Stretch) -> ColumnElement[bool]:
+    return in_place_of(stretch.first_bucket, stretch.end_bucket)
 
 
 def _unit() -> ColumnElement[Any]:
@@ -140,22 +154,22 @@ def _unit() -> ColumnElement[Any]:
 def _answers(metric: Metric, stretch: Stretch) -> Select[Any]:
     """Every answer that counts for a metric: generation, time, arm, unit, and if it is an event."""
     p, label = t.prediction, t.label
+    fallback = _fallback(stretch)
+    # Only what asks whether there was an answer can tell anything by one that was not given.
+    arm = arm_of(fallback) if metric.name == "errors" else p.c.arm
     event = {
-        "errors": case((is_error(p.c.status), 1), else_=0),
+        "errors": case((or_(fallback, is_error(p.c.status)), 1), else_=0),
         "timeouts": case((p.c.status == 504, 1), else_=0),
         "latency": case((p.c.latency_us > (metric.slo_ms or 0) * 1_000, 1), else_=0),
         "labels": case((p.c.classes == label.c.classes, 0), else_=1),
     }[metric.name]
     query = select(
-        p.c.generation, p.c.received_us, p.c.arm, _unit().label("unit"), event.label("event")
-    ).where(_ours(stretch))
+        p.c.generation, p.c.received_us, arm.label("arm"), _unit().label("unit"),
+        event.label("event"),
+    ).where(_ours(stretch, arm))  # fmt: skip
     if metric.name == "labels":
         return query.join(label, label.c.prediction_id == p.c.prediction_id)
     return query.where(p.c.latency_us.is_not(None)) if metric.name == "latency" else query
-
-
-def _numbered(received_us: ColumnElement[int], stretch: Stretch) -> ColumnElement[int]:
-    return (received_us - stretch.origin_us) // stretch.interval_us
 
 
 def _first_events(metric: Metric, stretch: Stretch) -> Select[Any]:
@@ -167,8 +181,8 @@ def _first_events(metric: Metric, stretch: Stretch) -> Select[Any]:
         .group_by(rows.c.unit)
         .subquery()
     )
-    number = _numbered(rows.c.received_us, stretch)
-    came = _numbered(first.c.at_us, stretch)
+    number = numbered(rows.c.received_us, stretch)
+    came = numbered(first.c.at_us, stretch)
     return (
         select(
             rows.c.generation, number.label("number"), rows.c.arm,
@@ -189,7 +203,7 @@ def _with_first(rows: Subquery, first: Subquery) -> Any:
 def _sums(stretch: Stretch) -> Select[Any]:
     """Requests and their device time in µs: at one price that is what they cost."""
     p = t.prediction
-    number = _numbered(p.c.received_us, stretch)
+    number = numbered(p.c.received_us, stretch)
     return (
         select(p.c.generation, number, p.c.arm, func.count(), func.sum(p.c.busy_ns // 1_000))
         .where(_ours(stretch), p.c.received_us >= stretch.start_us)
@@ -197,27 +211,11 @@ def _sums(stretch: Stretch) -> Select[Any]:
     )
 
 
-def _disagreements(stretch: Stretch) -> Select[Any]:
-    """Answers that the candidate gave in the shadow, and those that differ from the live one's."""
-    live, shadow = t.prediction.alias("live"), t.prediction.alias("shadow")
-    number = _numbered(live.c.received_us, stretch)
-    differs = case((live.c.classes == shadow.c.classes, 0), else_=1)
-    return (
-        select(live.c.generation, number, literal("canary"), func.count(), func.sum(differs))
-        .join(shadow, shadow.c.shadows == live.c.prediction_id)
-        .where(live.c.model == stretch.model, live.c.arm == "stable",
-               shadow.c.model == stretch.model, shadow.c.version == stretch.candidate,
-               live.c.received_us >= stretch.start_us, live.c.received_us < stretch.end_us,
-               live.c.status == 200, shadow.c.status == 200)
-        .group_by(live.c.generation, number)
-    )  # fmt: skip
-
-
 def _energy(stretch: Stretch) -> Select[Any]:
     """Requests and the energy of the replicas that answered them; windows name no generation."""
     usage, supply = t.usage_window, t.supply_window
     arm = case((usage.c.version == stretch.candidate, "canary"), else_="stable")
-    number = _numbered(usage.c.window_start_us, stretch)
+    number = numbered(usage.c.window_start_us, stretch)
     return (
         select(literal(0), number, arm, func.sum(usage.c.requests), func.sum(supply.c.energy_mj))
         .join(supply, and_(supply.c.resource_id == usage.c.resource_id,
@@ -231,6 +229,6 @@ def _energy(stretch: Stretch) -> Select[Any]:
 
 
 SUMMED: Mapping[str, Callable[[Stretch], Select[Any]]] = {
-    "cost": _sums, "energy": _energy, "disagreement": _disagreements,
+    "cost": _sums, "energy": _energy, "disagreement": disagreements, "paired": one_alone_wrong,
 }  # fmt: skip
-"""What is not counted by units: sums of whole intervals, and answers that a shadow repeated."""
+"""What is not counted by answers of units: sums of whole intervals, and what a shadow repeated."""

@@ -34,16 +34,17 @@ class OperationStore:
         """Take a version out of service."""
         self._append(t.version_drain, asdict(drain))
 
-    def drained(self, model: str) -> dict[int, int]:
-        """Version -> when it was last taken out of service, in microseconds."""
+    def drained(self) -> dict[str, dict[int, int]]:
+        """Model -> version -> when it was last taken out of service, in microseconds."""
         d = t.version_drain
-        query = (
-            select(d.c.version, func.max(d.c.drained_us))
-            .where(d.c.model == model)
-            .group_by(d.c.version)
+        query = select(d.c.model, d.c.version, func.max(d.c.drained_us)).group_by(
+            d.c.model, d.c.version
         )
+        found: dict[str, dict[int, int]] = {}
         with reading(self._engine) as connection:
-            return {int(version): int(at) for version, at in connection.execute(query)}
+            for model, version, at_us in connection.execute(query):
+                found.setdefault(model, {})[int(version)] = int(at_us)
+        return found
 
     def asked(
         self, model: str, versions: Collection[int], since_us: int

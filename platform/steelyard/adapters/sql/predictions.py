@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, case, func, select
+from sqlalchemy import ColumnElement, Engine, and_, case, func, or_, select
 
 from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
@@ -83,6 +83,12 @@ class PredictionStore:
         )
         with reading(self._engine) as connection:
             return list(connection.execute(query).scalars())
+
+
+def executed() -> ColumnElement[bool]:
+    """An answer that was computed; early records do not say that they are not from a cache."""
+    cached = t.prediction.c.cached
+    return or_(cached.is_(None), cached == 0)
 
 
 def is_error(status: ColumnElement[int]) -> ColumnElement[bool]:

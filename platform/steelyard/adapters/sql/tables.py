@@ -585,9 +585,12 @@ rollout = make_table(
     integer("resumed_us", null=True),
     Column("approved", Int, nullable=False, server_default="-1"),
     Column("first_step", Int, nullable=False, server_default="0"),
+    Column("offset_bp", Int, nullable=False, server_default="0"),
+    Column("max_weight_bp", Int, nullable=False, server_default="10000"),
     Index(
         "uq_rollout_open",
         "model",
+        "candidate",
         unique=True,
         sqlite_where=text("phase in ('progressing', 'paused')"),
         postgresql_where=text("phase in ('progressing', 'paused')"),
@@ -624,6 +627,7 @@ traffic_intent = make_table(
     string("lineage"),
     integer("step"),
     integer("created_us"),
+    string("shares", null=True),
     PrimaryKeyConstraint("model", "generation"),
 )
 
@@ -667,6 +671,71 @@ promotion = make_table(
     Index("ix_promotion_model", "model", "seq"),
 )
 
+alias_mirror = make_table(
+    "alias_mirror",
+    string("model"),
+    string("alias"),
+    integer("seen", null=True),
+    integer("intended", null=True),
+    PrimaryKeyConstraint("model", "alias"),
+)
+
+alias_drift = make_table(
+    "alias_drift",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    integer("at_us"),
+    string("model"),
+    string("alias"),
+    string("verb"),
+    integer("expected", null=True),
+    integer("found", null=True),
+    string("actor"),
+    string("reason"),
+    string("prev_hash"),
+    string("hash"),
+    CheckConstraint("verb in ('found', 'adopted', 'restored', 'settled')", name="verb"),
+    Index("ix_alias_drift_model", "model", "alias", "seq"),
+)
+
+version_deletion = make_table(
+    "version_deletion",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    integer("at_us"),
+    string("model"),
+    integer("version"),
+    string("sha256"),
+    string("actor"),
+    string("reason"),
+    string("prev_hash"),
+    string("hash"),
+    Index("ix_version_deletion_model", "model", "version"),
+)
+
+served_version = make_table(
+    "served_version",
+    string("model"),
+    integer("version"),
+    string("run_id"),
+    string("source"),
+    integer("created_us"),
+    string("tags"),
+    integer("recorded_us"),
+    PrimaryKeyConstraint("model", "version"),
+)
+
+auto_rollout = make_table(
+    "auto_rollout",
+    Column("seq", Int, primary_key=True, autoincrement=False),
+    string("model"),
+    string("plan", null=True),
+    string("plan_name"),
+    string("actor"),
+    string("reason"),
+    integer("set_us"),
+    integer("since_us"),
+    Index("ix_auto_rollout_model", "model", "seq"),
+)
+
 application = make_table(
     "application",
     string("model"),
@@ -697,6 +766,6 @@ APPEND_ONLY = (
     entry, chain_head, ownership, budget, prediction, label, rollout_event, traffic_intent,
     traffic_confirmation, observation, promotion, evidence, gate_policy, serving_policy, api_key,
     api_key_revocation, prediction_segment, prediction_aside, prediction_erasure,
-    shadow_setting, version_drain,
+    shadow_setting, version_drain, alias_drift, version_deletion, served_version, auto_rollout,
 )  # fmt: skip
 """Facts: rows that never change and never go."""

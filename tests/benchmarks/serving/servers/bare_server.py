@@ -1,12 +1,14 @@
-"""A bare handler on the platform's own Ray.
+"""A bare handler on Ray Serve's fast way.
 
-    STEELYARD_HOME=… python bare_server.py NAME=FILE…
+    python bare_server.py PORT TEMPORARY_FOLDER NAME=FILE…
 
 What the tuned path can do when nothing is asked of it: no signature is checked, nothing counted,
-nothing recorded. Ray's HAProxy goes straight to the replica, as it goes to Steelyard's.
+nothing recorded. Ray's HAProxy goes straight to the replica; the environment says so.
 """
 
+import signal
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,10 @@ import onnxruntime
 import orjson
 import ray
 from ray import serve
+from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
-
-from steelyard.settings import load_settings
 
 
 class Onnx:
@@ -44,19 +45,25 @@ def _document(output: Any) -> bytes:
 
 
 def main() -> None:
-    """Start the applications beside the platform's own, and leave them there."""
-    settings = load_settings()
-    ray.init(address=settings.local_ray_address, namespace="steelyard", log_to_driver=False)
+    """Serve until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=sys.argv[2])
     quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
-    for word in sys.argv[1:]:
+    serve.start(
+        http_options=HTTPOptions(host="127.0.0.1", port=int(sys.argv[1])), logging_config=quiet
+    )
+    for word in sys.argv[3:]:
         name, _, file = word.partition("=")
         deployment = serve.deployment(
             name=name, ray_actor_options={"num_cpus": 1}, logging_config=quiet,
-            max_ongoing_requests=settings.replica_request_limit,
-            max_queued_requests=settings.replica_queue_limit,
+            max_ongoing_requests=64, max_queued_requests=128,
         )(Onnx)  # fmt: skip
-        # Without a "-v1" in its name, the controller does not take it for a version of a model.
-        serve.run(deployment.bind(file), name=f"bare_{name}", route_prefix=f"/bare/{name}")
+        serve.run(deployment.bind(file), name=name, route_prefix=f"/{name}")
+    stop.wait()
+    serve.shutdown()
+    ray.shutdown()
 
 
 if __name__ == "__main__":

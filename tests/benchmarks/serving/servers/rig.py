@@ -8,11 +8,11 @@ the kind is in the product: what is left out here is left out by classes of this
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import ray
 from ray import serve
-from starlette.requests import Request
-from starlette.responses import Response
 
 from steelyard.bootstrap import Platform
 from steelyard.ports.applications import ServedVersion
@@ -20,11 +20,14 @@ from steelyard.settings import Settings, load_settings
 from steelyard_serving.app import deployment_of
 from steelyard_serving.audit import Answered
 from steelyard_serving.deployment import Replica
-from steelyard_serving.ingress import Ingress
+from steelyard_serving.door import Answering
+from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.meter import Meter
 from steelyard_serving.near_duplicates import NearDuplicates
 from steelyard_serving.pipeline import Checks
+from steelyard_serving.protocols.protocol import Headers
 from steelyard_serving.quota import Quota
-from steelyard_serving.replica import OnnxModel
+from steelyard_serving.replica import LoadedModel
 from steelyard_serving.rules import Rules
 
 SWITCH = "x-bench-without"
@@ -46,30 +49,38 @@ class Uncounted(Ingress):
         """Do nothing."""
 
 
-class Rig(Replica):
-    """Steelyard's replica, and beside its own way those without a part."""
+class Ways:
+    """Answers in the way that a header names; ``/flush`` makes the meter write what it has."""
 
-    def __init__(self, served: ServedVersion, settings: Settings) -> None:
-        super().__init__(served, settings)
+    def __init__(self, ways: Mapping[str, Ingress], meter: Meter) -> None:
+        self._ways = ways
+        self._meter = meter
+
+    async def answer(
+        self, method: str, path: str, headers: Headers, body: AsyncIterator[bytes]
+    ) -> Answer:
+        """One request."""
+        if path.endswith("/flush"):
+            await asyncio.to_thread(self._meter.flush)
+            return Answer(200, b"written", {})
+        return await self._ways[headers[SWITCH]].answer(method, path, headers, body)
+
+
+class Rig(Replica):
+    """Steelyard's replica with those beside it that leave a part out."""
+
+    def _ingress(self, served: ServedVersion, settings: Settings) -> Answering:
         limit = settings.body_limit_bytes
         checks = Checks(Rules(settings), Quota(settings), NearDuplicates(()))
-        model, meter = OnnxModel(served.version, served.artifact), self._meter
-        self._ways = {
+        model, meter = LoadedModel(served.version, served.artifact), self._meter
+        ways = {
             "nothing": Ingress(model, meter, limit, checks),
             "audit": Unrecorded(model, meter, limit, checks),
             "audit and metering": Uncounted(model, meter, limit, checks),
             "limits": Ingress(model, meter, limit),
             "all three": Uncounted(model, meter, limit),
         }
-
-    async def __call__(self, request: Request) -> Response:
-        """Answer in the way that is asked for; ``/flush`` makes the meter write what it has."""
-        if request.scope["path"].endswith("/flush"):
-            await asyncio.to_thread(self._meter.flush)
-            return Response(b"written")
-        # Read by the parent before it waits for the first time.
-        self._ingress = self._ways[request.headers[SWITCH]]
-        return await super().__call__(request)
+        return Ways(ways, meter)
 
 
 def main() -> None:
@@ -78,10 +89,12 @@ def main() -> None:
     platform = Platform(settings)
     ray.init(address=settings.local_ray_address, namespace="steelyard", log_to_driver=False)
     for model in sys.argv[1:]:
-        version = platform.registry.version(model, 1)
-        served = ServedVersion(version, platform.registry.fetch(version, settings.cache_dir))
+        found = platform.registry.version(model, 1)
+        # A name of its own, and so a door of its own.
+        version = replace(found, model=f"rig-{model}")
+        served = ServedVersion(version, platform.registry.fetch(found, settings.cache_dir))
         rig = deployment_of(Rig, version, settings).bind(served, settings)
-        serve.run(rig, name=f"rig_{model}", route_prefix=f"/rig/{model}")
+        serve.run(rig, name=f"rig_{model}", route_prefix=None)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,20 @@
     STEELYARD_HOME=… python witnesses.py MODEL
 
 ``empty`` is what Ray Serve itself takes; ``modules`` is Steelyard's replica of the model's first
-version that says what it imported instead of answering; ``heavy`` imports torch and MLflow and
-holds the perceptron, as a server that loads its model by them would. Each says who it is.
+version, which says what it imported, too; ``heavy`` imports torch and MLflow and
+holds the perceptron, as a server that loads its model by them would. What each says of itself is
+printed as JSON.
 """
 
+import json
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import ray
 from networks import perceptron
 from ray import cloudpickle, serve
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from steelyard.bootstrap import Platform
 from steelyard.ports.applications import ServedVersion
@@ -26,12 +27,17 @@ from steelyard_serving.deployment import Replica
 HEAVY = ("torch", "mlflow")
 
 
+def who() -> dict[str, Any]:
+    """This process, and what it imported."""
+    return {"pid": os.getpid(), "imported": [one for one in HEAVY if one in sys.modules]}
+
+
 class Empty:
     """Nothing but Ray Serve."""
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """Who it is, and what it imported."""
-        return {"pid": os.getpid(), "imported": [one for one in HEAVY if one in sys.modules]}
+        return who()
 
 
 class Heavy(Empty):
@@ -50,18 +56,19 @@ class Heavy(Empty):
 class Told(Replica):
     """Steelyard's replica, model loaded and meter running."""
 
-    async def __call__(self, request: Request) -> Any:
+    def told(self) -> dict[str, Any]:
         """Who it is, and what it imported."""
-        imported = [one for one in HEAVY if one in sys.modules]
-        return JSONResponse({"pid": os.getpid(), "imported": imported})
+        return who()
 
 
 def main() -> None:
     """Start them beside the platform's own applications, and leave them there."""
     settings = load_settings()
     platform = Platform(settings)
-    version = platform.registry.version(sys.argv[1], 1)
-    served = ServedVersion(version, platform.registry.fetch(version, settings.cache_dir))
+    registered = platform.registry.version(sys.argv[1], 1)
+    # A name of its own, and so a door of its own.
+    version = replace(registered, model="witness")
+    served = ServedVersion(version, platform.registry.fetch(registered, settings.cache_dir))
     ray.init(address=settings.local_ray_address, namespace="steelyard", log_to_driver=False)
     cloudpickle.register_pickle_by_value(sys.modules["networks"])
     made: dict[str, Any] = {
@@ -69,8 +76,11 @@ def main() -> None:
         "heavy": serve.deployment(name="heavy")(Heavy).bind(),
         "modules": deployment_of(Told, version, settings).bind(served, settings),
     }
+    found = {}
     for name, one in made.items():
-        serve.run(one, name=f"witness_{name}", route_prefix=f"/witness/{name}")
+        handle = serve.run(one, name=f"witness_{name}", route_prefix=None)
+        found[name] = handle.told.remote().result()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
