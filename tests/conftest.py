@@ -6,11 +6,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+from tests.registry_client import client_of
 
 from steelyard.adapters.sql.labels import LabelStore
 from steelyard.bootstrap import Platform
@@ -59,13 +61,23 @@ def seeded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def seeded(seeded_home: Path, tmp_path: Path) -> Iterator[Platform]:
+def copy_of(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
+    """Makes a platform of one's own over a copy of a home, with other settings where wanted."""
+    with ExitStack() as ends:
+
+        def make(home: Path, **others: str) -> Platform:
+            shutil.copytree(home, tmp_path / "home")
+            platform = Platform(Settings.model_validate({"home": tmp_path / "home", **others}))
+            ends.callback(platform.engine.dispose)
+            return platform
+
+        yield make
+
+
+@pytest.fixture
+def seeded(seeded_home: Path, copy_of: Callable[..., Platform]) -> Platform:
     """A platform of one's own over a copy of the seeded home."""
-    home = tmp_path / "home"
-    shutil.copytree(seeded_home, home)
-    platform = Platform(Settings(home=home))
-    yield platform
-    platform.engine.dispose()
+    return copy_of(seeded_home)
 
 
 @pytest.fixture
@@ -85,10 +97,7 @@ def pause_rollout() -> Callable[[Platform], Rollout]:
 def _register(
     platform: Platform, model: str, relation: Relation, parent: int | None
 ) -> ModelVersion:
-    from mlflow import MlflowClient
-
-    uri = platform.settings.registry_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = client_of(platform)
     known = client.get_experiment_by_name(model)
     run = client.create_run(
         known.experiment_id if known else client.create_experiment(
@@ -179,7 +188,7 @@ def _deploy(platform: Platform) -> None:
 def _turn(platform: Platform) -> Rollout:
     """One turn of the controller with an edge that confirms at once."""
     now = platform.clock.now_us()
-    token = platform.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND)
+    token = platform.rollout_store.leases.acquire("controller", "test", now, 60 * SECOND)
     assert token is not None
     (turn,) = platform.rollouts.turns.all(READY, 0, token)
     if turn.after.generation:
@@ -203,26 +212,24 @@ def _roll_out(platform: Platform, at: int) -> None:
     platform.facts.ingest(records, at)
     truth = {f"p-{n}": [(n + (n % 33 == 1)) % 10] for n in range(100)}
     LabelStore(platform.engine).add(truth.items(), "seed", at)
-    platform.rollout_store.set_application("digits", 1, "ready", "", at)
-    platform.rollout_store.set_application("digits", 2, "ready", "", at)
+    platform.rollout_store.applications.publish("digits", 1, "ready", "", at)
+    platform.rollout_store.applications.publish("digits", 2, "ready", "", at)
     _turn(platform)
 
 
 @pytest.fixture
-def typed(
+def typed_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Callable[..., tuple[int, str, str]]]:
-    """Makes a function that types commands as a platform's operator, who has its token.
+    """Makes a function that types commands about the platform of a home.
 
     It gives exit code, standard output and standard error, the latter as one line. Words that all
     commands begin with are said once.
     """
     from steelyard.cli.app import run as steelyard
 
-    def at(platform: Platform, *first: str) -> Callable[..., tuple[int, str, str]]:
-        monkeypatch.setenv("STEELYARD_HOME", str(platform.settings.home))
-        platform.settings.secret_dir.mkdir(exist_ok=True)
-        (platform.settings.secret_dir / "api.token").write_text("token")
+    def at(home: Path, *first: str) -> Callable[..., tuple[int, str, str]]:
+        monkeypatch.setenv("STEELYARD_HOME", str(home))
 
         def ask(*words: str) -> tuple[int, str, str]:
             capsys.readouterr()
@@ -231,5 +238,19 @@ def typed(
             return code, shown.out, " ".join(shown.err.split())
 
         return ask
+
+    return at
+
+
+@pytest.fixture
+def typed(
+    typed_at: Callable[..., Callable[..., tuple[int, str, str]]],
+) -> Callable[..., Callable[..., tuple[int, str, str]]]:
+    """The same for a platform's operator, who has its token."""
+
+    def at(platform: Platform, *first: str) -> Callable[..., tuple[int, str, str]]:
+        platform.settings.secret_dir.mkdir(exist_ok=True)
+        (platform.settings.secret_dir / "api.token").write_text("token")
+        return typed_at(platform.settings.home, *first)
 
     return at

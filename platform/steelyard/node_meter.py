@@ -17,7 +17,8 @@ from fractions import Fraction
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import producer
+from steelyard.bootstrap.power import metered_node, node_claim, power_board, power_meter
 from steelyard.domain.energy_account import Account, Position, take, unread_uj
 from steelyard.domain.errors import SteelyardError, Unavailable
 from steelyard.domain.metering import BootEnd, Resource, ResourceEnd, SupplyWindow
@@ -163,18 +164,18 @@ def run(settings: Settings, stop: threading.Event) -> None:
     Raises:
         Unavailable: there is nothing to read, or a counter is gone.
     """
-    meter = bootstrap.power_meter(settings)
+    meter = power_meter(settings)
     if not meter.boundary:
         raise Unavailable(f"No energy meter: {meter.about}.", "See docs/how-to/measure-energy.md.")
-    claim, board = bootstrap.node_claim(settings, meter), bootstrap.power_board(settings, meter)
+    claim, board = node_claim(settings, meter), power_board(settings, meter)
     while not claim.acquire():
         board.wait()
         if stop.wait(settings.reading_interval_s):
             board.close()
             return
     log.info("metering this node: %s", meter.about)
-    writer = bootstrap.producer(settings, f"node:{socket.gethostname()}")
-    mine = NodeMeter(settings, bootstrap.metered_node(meter), board, writer)
+    writer = producer(settings, f"node:{socket.gethostname()}")
+    mine = NodeMeter(settings, metered_node(meter), board, writer)
     try:
         while not stop.wait(settings.reading_interval_s):
             mine.turn()

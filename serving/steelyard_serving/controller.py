@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from steelyard.bootstrap import Platform, counters
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.counting import counters
 from steelyard.domain.errors import NotFound, Refused, SteelyardError
 from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
 from steelyard.domain.serving_policy import ServingPolicy
@@ -69,7 +70,7 @@ class Controller:
         """Reconcile everything once; False when another controller holds the lease."""
         platform = self.platform
         now = platform.clock.now_us()
-        token = platform.rollout_store.acquire_lease(
+        token = platform.rollout_store.leases.acquire(
             CONTROLLER_LEASE, self.holder, now, LEASE_TTL_US
         )
         self._leads = token is not None
@@ -187,13 +188,13 @@ class Controller:
     def _publish(self, states: Mapping[Key, ApplicationState]) -> None:
         store, now = self.platform.rollout_store, self.platform.clock.now_us()
         if not self._published:
-            for row in store.applications():
+            for row in store.applications.published():
                 self._published[row["model"], row["version"]] = ApplicationState("starting")
         for key in self._published.keys() - states.keys():
-            store.set_application(*key, "gone", "", now)
+            store.applications.publish(*key, "gone", "", now)
         for key, state in states.items():
             if self._published.get(key) != state:
-                store.set_application(*key, state.phase, state.reason, now)
+                store.applications.publish(*key, state.phase, state.reason, now)
         self._published = dict(states)
 
     def _route(self, states: Mapping[Key, ApplicationState], token: int) -> None:

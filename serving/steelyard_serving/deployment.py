@@ -10,9 +10,10 @@ from steelyard.domain.model_version import ModelVersion
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.autoscaling import ONGOING
-from steelyard_serving.door import Answering, Door
+from steelyard_serving.door import Door
 from steelyard_serving.door_ports import open_door
 from steelyard_serving.envelope import prepared
+from steelyard_serving.http_connection import Answering
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.internal import mark
 from steelyard_serving.meter import Meter
@@ -45,6 +46,7 @@ class Replica:
         door = Door(
             ingress, open_door(settings, version.model, version.version), f"/v/{version.name}/",
             settings.replica_request_limit + settings.replica_queue_limit,
+            settings.body_limit_bytes,
         )  # fmt: skip
         door.open()
         return door

@@ -1,18 +1,19 @@
 """The replica's HTTP side, without Ray: a request in, an answer out, counted and recorded."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from steelyard.domain.audit import BLAMELESS
 from steelyard.domain.errors import SteelyardError
 from steelyard_serving.audit import ANSWER, PREDICTION_ID, PROBE, Answered, Outcome
+from steelyard_serving.http_connection import Answer, Request
 from steelyard_serving.meter import Meter
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.pipeline import INFERENCE_FAILED, Checks, Pipeline
 from steelyard_serving.protocols import open_inference, scoring
-from steelyard_serving.protocols.protocol import Headers, InferenceProtocol, Written
+from steelyard_serving.protocols.protocol import InferenceProtocol, Written
 from steelyard_serving.protocols.statistics import Statistics
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.shadow import Shadow
@@ -35,14 +36,6 @@ class Traces(Protocol):
 
     def offer(self, work: Work, status: int) -> None:
         """Take over an answered request; never waits or raises."""
-
-
-class Answer(NamedTuple):
-    """Status, body and headers."""
-
-    status: int
-    body: bytes
-    headers: Headers
 
 
 class Ingress:
@@ -71,16 +64,14 @@ class Ingress:
             ANSWER: "1",
         }
 
-    async def answer(
-        self, method: str, path: str, headers: Headers, body: AsyncIterator[bytes]
-    ) -> Answer:
-        """Answer one request; ``path`` ends in what is asked: ``/infer``, ``/ready``, ``/``."""
-        prediction_id = headers.get(PREDICTION_ID) or str(uuid4())
-        asked = path[path.rfind("/") + 1 :]
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request; its path ends in what is asked: ``/infer``, ``/ready``, ``/``."""
+        prediction_id = request.headers.get(PREDICTION_ID) or str(uuid4())
+        asked = request.path[request.path.rfind("/") + 1 :]
         protocol = PROTOCOLS.get(asked)
         if protocol is not None:
-            if method == "POST":
-                return await self._infer(protocol, asked, prediction_id, headers, body)
+            if request.method == "POST":
+                return await self._infer(protocol, asked, prediction_id, request)
             refusal = protocol.refuse(405, SteelyardError("use POST"))
             return self._reply(prediction_id, 405, refusal)
         if asked == "ready":
@@ -98,12 +89,14 @@ class Ingress:
         protocol: InferenceProtocol,
         asked: str,
         prediction_id: str,
-        headers: Headers,
-        stream: AsyncIterator[bytes],
+        request: Request,
     ) -> Answer:
-        received_us = time.time_ns() // 1_000
-        work = Work(protocol, prediction_id, headers, received_us, PROBE in headers)
-        outcome, written = await self._pipeline.run(work, stream)
+        headers, arrived_ns = request.headers, request.arrived_ns
+        received_us = (time.time_ns() - time.perf_counter_ns() + arrived_ns) // 1_000
+        work = Work(
+            protocol, prediction_id, headers, received_us, arrived_ns, PROBE in headers
+        )  # fmt: skip
+        outcome, written = await self._pipeline.run(work, request.body)
         self._count(Answered(prediction_id, headers, received_us, work.body, outcome))
         if not work.probe:
             self._observe(work, outcome)

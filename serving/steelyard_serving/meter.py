@@ -13,7 +13,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import producer
+from steelyard.bootstrap.power import energy_account
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_digest import KeyedDigest
 from steelyard.domain.compute import computes_in
@@ -61,13 +62,13 @@ class Meter:
     def __init__(self, settings: Settings, version: ModelVersion) -> None:
         self._version = version
         self._interval_s = settings.meter_interval_s
-        self._producer = bootstrap.producer(settings, f"replica:{version.name}")
+        self._producer = producer(settings, f"replica:{version.name}")
         self.resource_id = f"replica/{version.name}/{self._producer.boot_id}"
         # Wall time at the start plus a monotonic clock: windows join without gap or overlap.
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._opened_us = self._now_us()
         self._cpu_ns = time.process_time_ns()
-        self._energy = bootstrap.energy_account(settings, [os.getpid()])
+        self._energy = energy_account(settings, [os.getpid()])
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._counts: dict[Activity, Counts] = {}

@@ -8,7 +8,7 @@ import threading
 import uuid
 from typing import Literal
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import counter_file
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.serving_counters import (
     CODES,
@@ -35,7 +35,7 @@ class Metrics:
 
     def __init__(self, settings: Settings, version: ModelVersion) -> None:
         served = Served(version.model, version.version, version.variant)
-        self._file = bootstrap.counter_file(settings, uuid.uuid4().hex, served)
+        self._file = counter_file(settings, uuid.uuid4().hex, served)
         self._counts = self._file.counts
         self._lock = threading.Lock()
 

@@ -1,6 +1,6 @@
 """A request's way through the replica, step by step: from who asks to what he is told.
 
-Admit the key, read and decompress, parse, envelope, quota, cache, infer (perhaps in company),
+Admit the key, decompress, parse, envelope, quota, cache, infer (perhaps in company),
 guard, cut to what the key is told, write. Whatever stops a request is answered in the protocol's
 own form; the statuses that come of it are final for the edge.
 """
@@ -8,7 +8,7 @@ own form; the statuses that come of it are final for the edge.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,13 +93,12 @@ class Pipeline:
         executor = Executor(model, unclaimed)
         self._inference = CachedInference(executor, model.version.sha256)
 
-    async def run(self, work: Work, stream: AsyncIterator[bytes]) -> tuple[Outcome, Written]:
-        """Answer a request, or say why not; who goes away while he sends has not asked."""
+    async def run(self, work: Work, body: bytes | None) -> tuple[Outcome, Written]:
+        """Answer a request, or say why not. No body: it was too large."""
         try:
             self._admit(work)
         except Denied as fault:
             return self._refuse(work, fault.status, fault)
-        body = await self._received(work, stream)
         try:
             request = self._read(work, body)
             if work.deadline_ns is not None and time.perf_counter_ns() >= work.deadline_ns:
@@ -125,18 +124,6 @@ class Pipeline:
         work.policy = snapshot.policy(model)
         if not (snapshot.require_keys and checks.mark and is_internal(work.headers, checks.mark)):
             work.key = admit(snapshot, work.headers, model, work.received_us)
-
-    async def _received(self, work: Work, stream: AsyncIterator[bytes]) -> bytes | None:
-        """The body, or None when it is too large; chunked ones do not say so beforehand."""
-        work.pause()
-        parts, size = [], 0
-        async for part in stream:
-            size += len(part)
-            if size > self._limit:
-                break
-            parts.append(part)
-        work.resume()
-        return b"".join(parts) if size <= self._limit else None
 
     def _read(self, work: Work, body: bytes | None) -> InferRequest:
         """What is asked, if the key may ask so much and it is like what training saw."""

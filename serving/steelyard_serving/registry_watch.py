@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from steelyard.bootstrap import Platform, check_registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import check_registry
 from steelyard.domain.errors import Unavailable
 from steelyard.services.aliases import Projections
 

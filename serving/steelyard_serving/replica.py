@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from steelyard.bootstrap import runtime_session
+from steelyard.bootstrap.runtimes import runtime_session
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ModelVersion
 from steelyard_serving.protocols.tensors import DTYPES, Array, zeros

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from steelyard.bootstrap import architecture
+from steelyard.bootstrap.architectures import architecture
 from steelyard.domain.errors import Refused
 from steelyard.domain.safetensors_file import (
     NetworkFile,

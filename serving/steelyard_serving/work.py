@@ -51,15 +51,18 @@ class Work:
         prediction_id: str,
         headers: Headers,
         received_us: int,
+        arrived_ns: int,
         probe: bool = False,
     ) -> None:
+        """``received_us`` and ``arrived_ns`` are one moment, by the calendar and by the watch."""
         self.protocol = protocol
         self.prediction_id = prediction_id
         self.headers = headers
         self.received_us = received_us
         self.probe = probe
         self.busy_ns = 0
-        self.arrived_ns = self._since_ns = time.perf_counter_ns()
+        self.arrived_ns = arrived_ns
+        self._since_ns = time.perf_counter_ns()
 
     def pause(self) -> None:
         """Others' turn: what follows is waiting, or an inference that is counted by itself."""

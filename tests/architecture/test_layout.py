@@ -86,5 +86,8 @@ def test_help_stays_light_and_says_how_to_use_it() -> None:
 
 def test_the_composition_root_opens_no_database_by_itself() -> None:
     """A replica that only writes facts loads neither SQLAlchemy nor MLflow."""
-    loaded = _loaded_by("import steelyard.bootstrap")
+    root = ROOT / "platform/steelyard/bootstrap"
+    modules = [f"steelyard.bootstrap.{path.stem}" for path in root.glob("[!_]*.py")]
+    assert "steelyard.bootstrap.counting" in modules
+    loaded = _loaded_by(f"import {', '.join(modules)}")
     assert loaded.isdisjoint({"sqlalchemy", "alembic", *HEAVY})

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from sqlalchemy import func, select, text
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.erasures import ErasureStore
+from steelyard.adapters.sql.tables import audit
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import FIELDS, SegmentSeal, record_bytes, segment_digest
@@ -95,7 +95,7 @@ def seal(platform: Platform, predictions: int) -> None:
 
 def copy(platform: Platform, predictions: int) -> None:
     """Copy the first segments under new ids, until there are as many predictions as asked for."""
-    columns = [column.name for column in t.prediction.columns]
+    columns = [column.name for column in audit.prediction.columns]
     new = {"prediction_id": "lower(hex(randomblob(16)))", "segment": "segment + :by",
            "received_us": "received_us + :by * 1000000"}  # fmt: skip
     # In order of their ids, so that the index is written from one end to the other.
@@ -106,8 +106,8 @@ def copy(platform: Platform, predictions: int) -> None:
     )
     start = time.perf_counter()
     with reading(platform.engine) as connection:
-        sealed = connection.execute(select(func.count()).select_from(t.prediction)).scalar_one()
-        last = connection.execute(select(func.max(t.prediction.c.segment))).scalar_one()
+        sealed = connection.execute(select(func.count()).select_from(audit.prediction)).scalar_one()
+        last = connection.execute(select(func.max(audit.prediction.c.segment))).scalar_one()
     for number in range(1, (predictions - 1) // sealed + 1):
         with platform.engine.begin() as connection:
             connection.execute(statement, {"by": number * last, "last": last})
@@ -166,7 +166,7 @@ def erased(platform: Platform) -> None:
     """The erasure of a model's oldest segments."""
     store = ErasureStore(platform.engine)
     with reading(platform.engine) as connection:
-        last = connection.execute(select(func.max(t.prediction_segment.c.last_us))).scalar_one()
+        last = connection.execute(select(func.max(audit.prediction_segment.c.last_us))).scalar_one()
     due = store.due({"model-0": 1}, last + DAY_US, 20)
     start = time.perf_counter()
     for one in due:
@@ -187,7 +187,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         platform = Platform(Settings(home=given.folder or Path(name)))
         with reading(platform.engine) as connection:
-            stored = connection.execute(select(func.max(t.prediction_segment.c.seq))).scalar()
+            stored = connection.execute(select(func.max(audit.prediction_segment.c.seq))).scalar()
         if not stored:
             seal(platform, given.sealed)
             checked(platform, drawn(platform)[0])

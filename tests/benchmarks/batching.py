@@ -14,7 +14,7 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.serving_snapshot import Snapshot
 from steelyard.settings import Settings
+from steelyard_serving.http_connection import Request
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.pipeline import Checks, Unchanging
@@ -164,16 +165,13 @@ def alone(model: LoadedModel, rows: int) -> float:
 
 async def asked(ingress: Ingress, body: bytes, clients: int, seconds: float) -> Load:
     """So many clients, each with one request under way."""
-
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
     latencies: list[float] = []
     until = time.perf_counter() + seconds
 
     async def client() -> None:
         while (start := time.perf_counter()) < until:
-            answer = await ingress.answer("POST", "/v/bench/1/infer", RAW, stream())
+            request = Request("POST", "/v/bench/1/infer", RAW, body, time.perf_counter_ns())
+            answer = await ingress.answer(request)
             if answer.status != 200:
                 raise RuntimeError(answer.body.decode())
             latencies.append((time.perf_counter() - start) * 1e3)

@@ -271,7 +271,7 @@ def vectors(paths: Mapping[str, Path], rows: Any) -> dict[str, tuple[float, floa
     import numpy as np
     import onnx
 
-    from steelyard.bootstrap import runtime_session
+    from steelyard.bootstrap.runtimes import runtime_session
 
     nodes = onnx.load(paths[FP32]).graph.node
     name = [n.input[0] for n in nodes if n.op_type in {"Gemm", "MatMul"}][-1]

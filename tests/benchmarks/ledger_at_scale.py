@@ -27,8 +27,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.adapters.system_clock import SystemClock
 from steelyard.bootstrap import Platform
 from steelyard.domain.facts import Fact
@@ -253,7 +253,12 @@ def main() -> None:
         if not platform.ledger.head():
             fill(platform, chosen.windows, chosen.minutes)
         with reading(platform.engine) as connection:
-            for table in (t.usage_window, t.entry, projections.rollup_day, projections.usage_day):
+            for table in (
+                measured.usage_window,
+                ledger.entry,
+                projections.rollup_day,
+                projections.usage_day,
+            ):
                 rows = connection.execute(select(func.count()).select_from(table)).scalar_one()
                 print(f"{table.name:<44} {rows:>11,} rows")
         time_reports(platform)

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,18 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 STEELYARD = str(Path(sys.executable).parent / "steelyard")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Home:
@@ -80,10 +71,11 @@ class Home:
         return found
 
 
+NewHome = Callable[[str], AbstractContextManager[Home]]
+
+
 @pytest.fixture(scope="session")
-def new_home(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], AbstractContextManager[Home]]:
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
     """Makes a home for one platform, which is taken down in the end and leaves nothing behind."""
 
     @contextmanager

@@ -6,8 +6,8 @@ from urllib.parse import urlparse
 
 import numpy as np
 import onnx
-from mlflow import MlflowClient
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from tests.registry_client import client_of
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.model_version import Candidate, Signature, TensorSpec
@@ -64,8 +64,7 @@ def _file(nodes: list[NodeProto], values: list[TensorProto]) -> bytes:
 
 def register(platform: Platform, model: str, content: bytes) -> int:
     """The next version of a model in the registry; nothing of it was measured."""
-    uri = platform.settings.registry_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = client_of(platform)
     known = client.get_experiment_by_name(model)
     root = platform.settings.artifact_root.as_uri()
     experiment = known.experiment_id if known else client.create_experiment(model, root)

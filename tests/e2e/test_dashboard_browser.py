@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from tests.free_ports import free_ports
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.rollout import Rollout
@@ -60,9 +60,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def address(seeded: Platform) -> Iterator[str]:
     """The base URL of ``python -m steelyard.api`` over the seeded home."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     settings = seeded.settings.model_copy(update={"api_port": port})
     environment = {**os.environ, **settings.as_environment()}
     process = subprocess.Popen([sys.executable, "-m", "steelyard.api"], env=environment)

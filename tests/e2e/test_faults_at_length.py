@@ -4,8 +4,8 @@ For the night, on a platform of their own; the short loops are in ``test_kill_lo
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import yaml
@@ -15,11 +15,12 @@ from steelyard.settings import Settings
 from steelyard_serving.edge.files import edge_files
 from steelyard_serving.edge.maps import read_map
 
-from .conftest import Home
+from .conftest import Home, NewHome
 from .made_models import classifier, register, stillborn
 from .open_loop import Answer, Load
 from .under_fire import (
     OVERRIDE,
+    RATE,
     RAY_CONTROLLER,
     asked,
     called,
@@ -35,10 +36,8 @@ from .under_fire import (
 pytestmark = [
     pytest.mark.alone, pytest.mark.e2e, pytest.mark.nightly, pytest.mark.timeout(600),
 ]  # fmt: skip
-NewHome = Callable[[str], AbstractContextManager[Home]]
 QUICK, SLOW = "quick", "slow"
 GOOD, OTHER, STILLBORN = 1, 2, 3
-RATE = 50.0
 AWAY_S = 15
 
 

@@ -5,8 +5,8 @@ The short loops are for every run; the long ones, at length, for the night.
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,11 +14,12 @@ import pytest
 from steelyard.bootstrap import Platform
 from steelyard.settings import Settings
 
-from .conftest import Home
+from .conftest import Home, NewHome
 from .made_models import classifier, register
 from .open_loop import Answer, Load
 from .under_fire import (
     OVERRIDE,
+    RATE,
     RAY_CONTROLLER,
     asked,
     called,
@@ -32,9 +33,7 @@ from .under_fire import (
 )
 
 pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(300)]
-NewHome = Callable[[str], AbstractContextManager[Home]]
 MODEL = "target"
-RATE = 50.0
 AT_LENGTH = [10, pytest.param(60, marks=pytest.mark.nightly)]
 EDGE_BACK_S = 2.0
 

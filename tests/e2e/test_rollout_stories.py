@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx2
@@ -19,9 +18,9 @@ from steelyard.bootstrap import Platform
 from steelyard.domain.rollout import Rollout
 from steelyard.settings import Settings
 
+from .conftest import Home, NewHome
 from .made_models import classifier, register
 
-NewHome = Callable[[str], AbstractContextManager[Any]]
 pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(300)]
 MODEL = "stories"
 STABLE, GOOD, SLOW, WRONG, DEAR, CRASHING, UNASKED = range(1, 8)
@@ -89,7 +88,7 @@ class Users:
 
 
 @pytest.fixture(scope="module")
-def home(new_home: NewHome) -> Iterator[Any]:
+def home(new_home: NewHome) -> Iterator[Home]:
     """A platform on which the first version serves."""
     with new_home("stories") as home:
         home.ok("up")
@@ -101,7 +100,7 @@ def home(new_home: NewHome) -> Iterator[Any]:
         yield home
 
 
-def rolled_out(home: Any, version: int, *beside: str, **changes: Any) -> None:
+def rolled_out(home: Home, version: int, *beside: str, **changes: Any) -> None:
     """Start a rollout with the plan and what is different about it, and others beside it."""
     file = home.path / "plan.yaml"
     file.write_text(yaml.safe_dump({**PLAN, **changes}))
@@ -109,7 +108,7 @@ def rolled_out(home: Any, version: int, *beside: str, **changes: Any) -> None:
             "--override-gates", "made for these stories")  # fmt: skip
 
 
-def ended(home: Any, what: Callable[[dict[str, Any]], object], seconds: float = 90) -> Any:
+def ended(home: Home, what: Callable[[dict[str, Any]], object], seconds: float = 90) -> Any:
     """The newest rollout, when it has come so far."""
     deadline = time.monotonic() + seconds
     while True:
@@ -125,14 +124,14 @@ def over(rollout: dict[str, Any]) -> bool:
     return rollout["ended_us"] is not None
 
 
-def all_hold(home: Any) -> None:
+def all_hold(home: Home) -> None:
     """Every decision is the same when it is made again on its evidence."""
     explained = home.ok("rollout", "explain", MODEL)
     assert explained["all_hold"]
     assert any(one["holds"] for one in explained["decisions"])
 
 
-def test_a_slow_version_is_rolled_back(home: Any) -> None:
+def test_a_slow_version_is_rolled_back(home: Home) -> None:
     """Its answers come later than the limit, and stable's do not."""
     with Users(home.edge) as users:
         latency = {"name": "latency", "slo_ms": 25, "tolerance": 1.1, "margin": 1.5}
@@ -143,7 +142,7 @@ def test_a_slow_version_is_rolled_back(home: Any) -> None:
     all_hold(home)
 
 
-def test_a_dearer_version_is_held(home: Any) -> None:
+def test_a_dearer_version_is_held(home: Home) -> None:
     """It is as right and in time, but each request takes more of the device: a person decides."""
     with Users(home.edge) as users:
         cost = {"name": "cost", "tolerance": 1.2, "action": "pause"}
@@ -157,7 +156,7 @@ def test_a_dearer_version_is_held(home: Any) -> None:
     all_hold(home)
 
 
-def test_a_version_whose_replicas_crash_is_rolled_back(home: Any) -> None:
+def test_a_version_whose_replicas_crash_is_rolled_back(home: Home) -> None:
     """They are killed as soon as they are there; users hardly notice."""
     with Users(home.edge):
         steps = [{"weight": 20, "bake": 60, "min_requests": 30}, {"weight": 100}]
@@ -180,7 +179,7 @@ def _kill_replica(process: psutil.Process, version: int) -> None:
         pass
 
 
-def test_a_version_that_nobody_asks_waits_and_says_why(home: Any) -> None:
+def test_a_version_that_nobody_asks_waits_and_says_why(home: Home) -> None:
     """No data is neither a pass nor a failure; after the deadline a person is asked."""
     rolled_out(home, UNASKED, deadline=12)
     held = ended(home, lambda r: r["reason"].startswith("hold"))
@@ -191,7 +190,7 @@ def test_a_version_that_nobody_asks_waits_and_says_why(home: Any) -> None:
     assert ended(home, over)["condition"] == "degraded"
 
 
-def test_a_wrong_version_is_rolled_back_in_its_probation(home: Any) -> None:
+def test_a_wrong_version_is_rolled_back_in_its_probation(home: Home) -> None:
     """It answers fast and well formed, and has all traffic when the first labels come."""
     with Users(home.edge) as users:
         labels = {"name": "labels", "margin": 1.25}
@@ -210,7 +209,7 @@ def test_a_wrong_version_is_rolled_back_in_its_probation(home: Any) -> None:
 
 
 @pytest.mark.nightly
-def test_a_wrong_version_shows_in_the_shadow_and_the_old_one_in_its_probation(home: Any) -> None:
+def test_a_wrong_version_shows_in_the_shadow_and_the_old_one_in_its_probation(home: Home) -> None:
     """No client meets it when it must not disagree; let through, it loses to the old one's copies.
 
     The old version answers half of the requests once more, and labels say which of them was right.
@@ -254,7 +253,7 @@ def _repeats(platform: Platform) -> int:
     return found.compared if found is not None and found.by == "rollout" else 0
 
 
-def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Any) -> None:
+def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Home) -> None:
     """It takes all traffic by its proof, and gives it back on a word; nobody is refused."""
     with Users(home.edge) as users:
         rolled_out(home, GOOD, keep_warm=60)
@@ -274,7 +273,7 @@ def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Any) -> None:
 
 
 @pytest.mark.nightly
-def test_of_two_versions_the_better_one_takes_over(home: Any) -> None:
+def test_of_two_versions_the_better_one_takes_over(home: Home) -> None:
     """Both grow beside stable, nobody changes between them; the slow one is rolled back alone."""
     with Users(home.edge, returning=60) as users:
         latency = {"name": "latency", "slo_ms": 25, "tolerance": 1.1, "margin": 1.5}

@@ -5,14 +5,10 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import pytest
@@ -20,11 +16,10 @@ import pytest
 from steelyard.bootstrap import Platform
 from steelyard.settings import Settings
 
+from .conftest import ROOT, STEELYARD, Home, NewHome
+from .under_fire import until
+
 pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(600)]
-T = TypeVar("T")
-NewHome = Callable[[str], AbstractContextManager[Any]]
-ROOT = Path(__file__).resolve().parents[2]
-STEELYARD = str(Path(sys.executable).parent / "steelyard")
 NEXT = """
 model: digits
 recipe: digits_cnn
@@ -35,21 +30,10 @@ rollout: {preset: fast}
 """Another version, which is to take the traffic of the one that serves."""
 
 
-def until(what: Callable[[], T | None], seconds: float = 60) -> T:
-    """Ask again until there is an answer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"did not happen within {seconds} s")
-
-
 class Load:
     """A steady client: one request after another, and what came back."""
 
-    def __init__(self, home: Any, pause_s: float = 0.015) -> None:
+    def __init__(self, home: Home, pause_s: float = 0.015) -> None:
         self._pause_s = pause_s
         self._url = f"{home.edge}/v2/models/digits/infer"
         self._body = (ROOT / "examples" / "digit.json").read_bytes()
@@ -81,7 +65,7 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def home(new_home: NewHome) -> Iterator[Any]:
+def home(new_home: NewHome) -> Iterator[Home]:
     """A platform with a trained version 1 that serves."""
     with new_home("e2e") as home:
         home.ok("up")
@@ -90,12 +74,12 @@ def home(new_home: NewHome) -> Iterator[Any]:
         yield home
 
 
-def serving(home: Any) -> int:
+def serving(home: Home) -> int:
     """The version that has all traffic."""
     return int(home.ok("models", "show", "digits")["aliases"]["champion"])
 
 
-def test_killed_controller_continues_the_rollout_that_training_started(home: Any) -> None:
+def test_killed_controller_continues_the_rollout_that_training_started(home: Home) -> None:
     """``train`` ends with its version on the way; kill -9 of the controller: the same rollout.
 
     It stands at the same step, goes on to the next by itself, and to the end when told to.
@@ -106,7 +90,7 @@ def test_killed_controller_continues_the_rollout_that_training_started(home: Any
             found = home.ok("rollout", "status", "digits")
             return found if holds(found) else None
 
-        return until(look, seconds=120)
+        return until("the rollout", look, 120)
 
     def restarted() -> bool:
         return home.pid("controller") not in (None, victim)
@@ -121,7 +105,7 @@ def test_killed_controller_continues_the_rollout_that_training_started(home: Any
         victim = home.pid("controller")
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
-        until(restarted)
+        until("another controller", restarted)
         after = rollout(lambda r: True)
         for name in ("rollout_id", "step", "confirmed_us", "generation"):
             assert after[name] == before[name], name
@@ -137,10 +121,10 @@ def test_killed_controller_continues_the_rollout_that_training_started(home: Any
     assert [p["to_version"] for p in history["promotions"]][-1] == 2
 
 
-def test_prediction_is_traced_to_version_run_and_rollout(home: Any) -> None:
+def test_prediction_is_traced_to_version_run_and_rollout(home: Home) -> None:
     """Each answer's id leads to the version that the client was told, its run and its step."""
     with Load(home) as load:
-        until(lambda: len(load.ids) > 5)
+        until("answers", lambda: len(load.ids) > 5)
     identity, version = load.ids[-1]
     trace = home.ok("audit", "show", identity)
     assert trace["prediction"]["version"] == int(version)
@@ -149,10 +133,10 @@ def test_prediction_is_traced_to_version_run_and_rollout(home: Any) -> None:
     assert trace["cost_nano"] > 0
 
 
-def test_killed_replica_recovers_and_its_cost_is_complete(home: Any) -> None:
+def test_killed_replica_recovers_and_its_cost_is_complete(home: Home) -> None:
     """A replica killed under load: answers come back within seconds, its time stays charged."""
     with Load(home) as load:
-        until(lambda: len(load.ids) > 20)
+        until("answers", lambda: len(load.ids) > 20)
         replicas = [
             p for p in home.processes() if "ServeReplica" in " ".join(p.cmdline() or [p.name()])
         ]
@@ -160,28 +144,28 @@ def test_killed_replica_recovers_and_its_cost_is_complete(home: Any) -> None:
         for replica in replicas:
             replica.kill()
         seen = len(load.ids)
-        until(lambda: len(load.ids) > seen + 20)
+        until("more answers", lambda: len(load.ids) > seen + 20)
     assert sum(status != 200 for status in load.statuses) <= 2
     with sqlite3.connect(home.path / "ledger.db") as database:
-        until(lambda: database.execute(
+        until("recorded inference", lambda: database.execute(
             "select count(*) from inferred_window").fetchone()[0])  # fmt: skip
     assert home.ok("ledger", "verify")["ok"]
 
 
-def test_killed_edge_comes_back_with_its_weights(home: Any) -> None:
+def test_killed_edge_comes_back_with_its_weights(home: Home) -> None:
     """The router killed under load: the supervisor starts it again, with the same version."""
     version = serving(home)
     with Load(home) as load:
-        until(lambda: len(load.ids) > 20)
+        until("answers", lambda: len(load.ids) > 20)
         edge = home.pid("edge")
         assert edge is not None
         os.killpg(edge, signal.SIGKILL)
         seen = len(load.ids)
-        until(lambda: len(load.ids) > seen + 20)
+        until("more answers", lambda: len(load.ids) > seen + 20)
     assert {answered for _, answered in load.ids} == {str(version)}
 
 
-def test_up_twice_changes_nothing(home: Any) -> None:
+def test_up_twice_changes_nothing(home: Home) -> None:
     """A second ``up`` says that it is up, and starts no second supervisor."""
     before = {r["name"]: r["pid"] for r in home.ok("status")["processes"]}
     done = home.run("up")
@@ -190,13 +174,13 @@ def test_up_twice_changes_nothing(home: Any) -> None:
     assert {r["name"]: r["pid"] for r in home.ok("status")["processes"]} == before
 
 
-def test_everything_killed_comes_back_with_the_last_desired_state(home: Any) -> None:
+def test_everything_killed_comes_back_with_the_last_desired_state(home: Home) -> None:
     """Kill -9 of every process: the next ``up`` cleans up and serves the same version."""
     version = serving(home)
     for process in home.processes():
         if process.is_running():
             process.kill()
-    until(lambda: not home.ok("status")["up"])
+    until("nothing is up", lambda: not home.ok("status")["up"])
     home.ok("up")
 
     def answered() -> str | None:
@@ -207,10 +191,10 @@ def test_everything_killed_comes_back_with_the_last_desired_state(home: Any) -> 
             return None
         return answer.headers["x-model-version"] if answer.status_code == 200 else None
 
-    assert until(answered, seconds=90) == str(version)
+    assert until("an answer", answered, 90) == str(version)
 
 
-def test_refusals_say_what_to_do(home: Any) -> None:
+def test_refusals_say_what_to_do(home: Home) -> None:
     """What cannot be done is refused with the reason and the way out, and changes nothing."""
     stable = serving(home)
     refused = (
@@ -233,7 +217,7 @@ def test_refusals_say_what_to_do(home: Any) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_second_rollout_of_a_model_is_refused(home: Any) -> None:
+def test_second_rollout_of_a_model_is_refused(home: Home) -> None:
     """One rollout a model at a time; rollback by hand returns all traffic to stable."""
     stable = serving(home)
     start = ("rollout", "start", f"digits/{3 - stable}", "--steps", "10,100", "--bake", "300")
@@ -244,7 +228,7 @@ def test_second_rollout_of_a_model_is_refused(home: Any) -> None:
     assert home.ok("rollback", "digits", "--reason", "rehearsal")["serving"] == stable
 
 
-def test_report_comes_from_the_entries(home: Any, new_home: NewHome) -> None:
+def test_report_comes_from_the_entries(home: Home, new_home: NewHome) -> None:
     """Entries that go are named by ``verify``, and missing in sums that are made anew."""
     report = home.ok("ledger", "report", "--model", "digits")["models"][0]
     assert report["training"]["cost_nano"] > 0
@@ -284,7 +268,7 @@ def test_interrupted_up_leaves_nothing(new_home: NewHome) -> None:
             [STEELYARD, "up"], env=other.environment, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
-        until(lambda: len(other.processes()) > 3)
+        until("processes", lambda: len(other.processes()) > 3)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert not other.processes()

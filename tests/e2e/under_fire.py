@@ -20,6 +20,8 @@ T = TypeVar("T")
 BODY = orjson.dumps(
     {"inputs": [{"name": "x", "shape": [1, 8], "datatype": "FP32", "data": [0.0] * 7 + [1.0]}]}
 )
+RATE = 50.0
+"""Requests a second of an ordinary load."""
 RAY_CONTROLLER = "ray::ServeController"
 LARGE = 64 * 2**20
 PIECE = b" " * 2**16

@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
 import pytest
 from fastapi.testclient import TestClient
-from mlflow import MlflowClient
-from sqlalchemy import Connection, event
+from tests.killer import KilledError, Killer
+from tests.nothing_served import BareEdge
+from tests.registry_client import client_of
 
 from steelyard.api.app import create_app
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import OK
 from steelyard.cli.app import run as steelyard
-from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Conflict, NotFound, Refused
 from steelyard.domain.presets import PRESETS
 from steelyard.domain.promotion import serving_at, stable_version
 from steelyard.domain.rollout import Rollout
-from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard_serving.controller import Controller
@@ -31,7 +31,7 @@ SECOND = 1_000_000
 Turn = Callable[[], "Machine"]
 
 
-class Machine:
+class Machine(BareEdge):
     """A machine on which whatever is asked for is ready, and an edge that obeys."""
 
     def __init__(self) -> None:
@@ -54,24 +54,6 @@ class Machine:
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
         """Traffic goes where it should."""
         self.routes = routes
-
-    def limit(self, keys: Mapping[str, ApiKey]) -> None:
-        """There are no keys."""
-
-    def steer(
-        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
-    ) -> None:
-        """There are no rules."""
-
-    def diverted(self) -> frozenset[tuple[str, int]]:
-        """None."""
-        return frozenset()
-
-
-def client_of(platform: Platform) -> MlflowClient:
-    """Somebody else who writes to the registry."""
-    uri = platform.settings.registry_uri
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @pytest.fixture
@@ -298,14 +280,9 @@ def test_what_was_being_written_when_the_controller_died_is_no_drift(
         RegistryWatch(seeded).turn(_token(seeded))
         seeded.rollouts.start("digits", 2, PRESETS["fast"], "ada")
         token, killer = _token(seeded), Killer(killer.at + 1)
-        event.listen(seeded.engine, "commit", killer)
-        try:
+        with killer.lurking(seeded.engine), suppress(KilledError):
             RegistryWatch(seeded).turn(token)
             survived = True
-        except KilledError:
-            pass
-        finally:
-            event.remove(seeded.engine, "commit", killer)
     assert killer.at > 2
     RegistryWatch(seeded).turn(_token(seeded))
     assert seeded.registry.aliases("digits") == {"champion": 1, "challenger": 2}
@@ -337,28 +314,9 @@ def test_drift_is_shown_wherever_one_looks(
         assert (drift["expected"], drift["found"]) == (1, 2)
 
 
-class KilledError(BaseException):
-    """Nothing of the controller's own runs after it."""
-
-
-class Killer:
-    """Ends the controller before its n-th write transaction is durable."""
-
-    def __init__(self, at: int) -> None:
-        self.at, self.writes = at, 0
-
-    def __call__(self, connection: Connection) -> None:
-        """Called when a transaction is about to be committed."""
-        if connection.get_execution_options().get("steelyard_read"):
-            return
-        self.writes += 1
-        if self.writes == self.at:
-            raise KilledError
-
-
 def _token(platform: Platform) -> int:
     now = platform.clock.now_us()
-    token = platform.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND)
+    token = platform.rollout_store.leases.acquire("controller", "test", now, 60 * SECOND)
     assert token is not None
     return token
 

@@ -9,7 +9,6 @@ import pytest
 
 from steelyard.bootstrap import Platform
 from steelyard.cli.app import OK, USAGE
-from steelyard.cli.app import run as steelyard
 from steelyard.domain.model_version import Candidate, ModelVersion
 from steelyard.domain.presets import PRESETS
 from steelyard.domain.rollout import Rollout
@@ -32,19 +31,9 @@ def idle(seeded: Platform) -> Platform:
 
 
 @pytest.fixture
-def ask(idle: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+def ask(idle: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command of ``rollout`` as an operator: exit code, standard output and error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(idle.settings.home))
-    idle.settings.secret_dir.mkdir(exist_ok=True)
-    (idle.settings.secret_dir / "api.token").write_text("token")
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(["rollout", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
+    return typed(idle, "rollout")
 
 
 def publish(platform: Platform, **changes: Any) -> ModelVersion:
@@ -150,7 +139,7 @@ def test_what_cannot_be_meant_is_refused(idle: Platform, ask: Ask) -> None:
 
 def _token(platform: Platform) -> int:
     now = platform.clock.now_us()
-    token = platform.rollout_store.acquire_lease("controller", "test", now, 60_000_000)
+    token = platform.rollout_store.leases.acquire("controller", "test", now, 60_000_000)
     assert token is not None
     return token
 

@@ -125,7 +125,7 @@ def test_only_an_operator_deletes(seeded: Platform, ask: Ask) -> None:
 def _reconcile(platform: Platform) -> None:
     """One turn for the model, with an edge that confirms at once."""
     now = platform.clock.now_us()
-    token = platform.rollout_store.acquire_lease("controller", "test", now, 60_000_000)
+    token = platform.rollout_store.leases.acquire("controller", "test", now, 60_000_000)
     assert token is not None
     ready: Any = {("digits", n): ApplicationState("ready") for n in (1, 2)}
     (found,) = platform.rollouts.turns.all(ready, 0, token)

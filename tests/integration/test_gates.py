@@ -1,8 +1,7 @@
 """What may not take traffic: each refusal, with what a person gets to read."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
-from mlflow import MlflowClient
 from onnx import TensorProto, helper
+from tests.registry_client import client_of
 
-from steelyard.bootstrap import Platform, hardware_profile
-from steelyard.cli.app import run
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard.cli.serving import may_override
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard.domain.evidence import Evidence, Figures, document, evidence_digest
@@ -65,8 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one version of each kind in its registry; none is in the ledger yet."""
     home = tmp_path_factory.mktemp("gates") / "home"
     platform = Platform(Settings(home=home))
-    uri = platform.settings.registry_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = client_of(platform)
     experiment = client.create_experiment("digits", (home / "artifacts").as_uri())
     for name, (evidence, parent) in VERSIONS.items():
         info = client.create_run(experiment).info
@@ -87,28 +85,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def platform(home: Path, tmp_path: Path) -> Iterator[Platform]:
+def platform(home: Path, copy_of: Callable[..., Platform]) -> Platform:
     """A platform of one's own over a copy of that home."""
-    shutil.copytree(home, tmp_path / "home")
-    made = Platform(Settings(home=tmp_path / "home"))
-    yield made
-    made.engine.dispose()
+    return copy_of(home)
 
 
 @pytest.fixture
-def command(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:  # fmt: skip
-    """Types a command: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(platform.settings.home))
-
-    def typed(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(list(words))
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return typed
+def command(platform: Platform, typed_at: Callable[..., Command]) -> Command:
+    """Types a command, without the key: exit code, standard output, standard error."""
+    return typed_at(platform.settings.home)
 
 
 def version_of(platform: Platform, name: str) -> ModelVersion:
@@ -124,8 +109,7 @@ def make_operator(platform: Platform) -> None:
 
 def edit(platform: Platform, version: ModelVersion, **figures: Any) -> None:
     """What somebody with access to the registry does to a version's record."""
-    uri = platform.settings.registry_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = client_of(platform)
     assert version.evidence is not None
     forged = replace(version.evidence, **figures)
     tags = {"evidence": json.dumps(document(forged)), "evidence_sha256": evidence_digest(forged)}
@@ -176,8 +160,7 @@ def test_a_forged_record_is_refused_even_to_an_operator(platform: Platform) -> N
 def test_a_record_that_nobody_can_read_is_refused(platform: Platform) -> None:
     """It is not what the version was registered with, whatever it is."""
     platform.gates.learn(version_of(platform, "trained"))
-    uri = platform.settings.registry_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = client_of(platform)
     client.set_model_version_tag("digits", "1", "steelyard.evidence", '{"size_bytes": ')
     with pytest.raises(Refused, match="was changed in the registry"):
         platform.rollouts.deploy("digits", 1, "ada")
@@ -261,7 +244,7 @@ def test_an_override_is_in_the_promotion_history(platform: Platform) -> None:
     first = platform.rollout_store.events(rollout.rollout_id)[0]
     assert (first["verb"], first["actor"]) == ("override", "ada")
     now, store = platform.clock.now_us(), platform.rollout_store
-    token = store.acquire_lease("controller", "test", now, 60_000_000)
+    token = store.leases.acquire("controller", "test", now, 60_000_000)
     assert token is not None
     states = {("digits", number): ApplicationState("ready")}
     for _ in range(2):

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from steelyard import bootstrap
 from steelyard.adapters.power.board import meter_state
 from steelyard.adapters.spool import read
 from steelyard.bootstrap import Platform
+from steelyard.bootstrap.errands import collect
+from steelyard.bootstrap.power import energy_account, energy_source
 from steelyard.domain.metering import Resource, ResourceEnd, SupplyWindow
 from steelyard.domain.model_version import ModelVersion, Signature
 from steelyard.settings import Settings
@@ -133,7 +134,7 @@ def test_two_meters_on_one_node_book_it_once(meters: Meters) -> None:
     until(lambda: metering(first) is True, "the first meter's start")
     meters.start(second)
     until(lambda: metering(second) is False, "the second meter's waiting")
-    assert "another platform" in bootstrap.energy_source(second)
+    assert "another platform" in energy_source(second)
     for _ in range(5):
         meters.tree.count(3_000_000)
     until(lambda: booked_mj(first) >= 15_000, "the booking")
@@ -179,8 +180,8 @@ def test_a_process_gets_its_share_and_the_node_the_rest(meters: Meters) -> None:
     process = meters.start(settings)
     until(lambda: metering(settings) is True, "the meter's start")
     with subprocess.Popen(["sleep", "600"]) as asleep:
-        sleeper = bootstrap.energy_account(settings, [asleep.pid])
-        busy = bootstrap.energy_account(settings, [os.getpid()])
+        sleeper = energy_account(settings, [asleep.pid])
+        busy = energy_account(settings, [os.getpid()])
         until(lambda: len(list(settings.power_dir.glob("*.account"))) == 2, "the registration")
         busy.skip()
         burn(meters, 2.0)
@@ -220,12 +221,12 @@ def test_a_replica_s_windows_carry_its_share(meters: Meters) -> None:
 def test_work_is_unknown_where_no_meter_runs(meters: Meters) -> None:
     """No file is left behind, and no figure invented."""
     settings = meters.settings("one")
-    account = bootstrap.energy_account(settings, [os.getpid()])
+    account = energy_account(settings, [os.getpid()])
     assert account.take(500_000).energy_mj is None
     account.skip()
     account.close()
     assert not settings.power_dir.exists()
-    assert bootstrap.energy_source(settings).startswith("not metered: RAPL (package-0)")
+    assert energy_source(settings).startswith("not metered: RAPL (package-0)")
 
 
 def test_measured_energy_reaches_the_ledger_once(meters: Meters) -> None:
@@ -247,7 +248,7 @@ def test_measured_energy_reaches_the_ledger_once(meters: Meters) -> None:
     assert booked_mj(settings) == meters.tree.counted_uj // 1_000
 
     platform = Platform(settings)
-    bootstrap.collect(settings)
+    collect(settings)
     amounts = {(b.account.path, b.unit): b.amount for b in platform.ledger.balances()}
     platform.engine.dispose()
     idle = f"idle:{node.resource_id.rpartition('/')[0]}"

@@ -10,11 +10,10 @@ import io
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -26,14 +25,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mlflow import MlflowClient
 from onnx import TensorProto, helper
+from tests.registry_client import client_of
 
-from steelyard.bootstrap import Platform, runtime_session
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.runtimes import runtime_session
 from steelyard.domain.errors import InvalidInput, NotFound, Refused, SteelyardError
 from steelyard.domain.model_files import KINDS
 from steelyard.domain.model_version import Candidate, ModelVersion, Signature
-from steelyard.settings import Settings
 from steelyard_workflows import saved_files
 from steelyard_workflows.booking.metering import charge_for
 from steelyard_workflows.compression import weights
@@ -177,29 +176,10 @@ def armed(mark: Path, tmp_path_factory: pytest.TempPathFactory) -> Armed:
     return make
 
 
-@pytest.fixture(scope="module")
-def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing has happened in, to copy: quicker than making its databases."""
-    home = tmp_path_factory.mktemp("traps") / "home"
-    platform = Platform(Settings(home=home))
-    assert platform.registry.models() == [] and platform.rollouts.stable("m") is None
-    platform.engine.dispose()
-    return home
-
-
 @pytest.fixture
-def platform(new_home: Path, tmp_path: Path) -> Iterator[Platform]:
+def platform(untouched_home: Path, copy_of: Callable[..., Platform]) -> Platform:
     """A platform with an empty registry."""
-    shutil.copytree(new_home, tmp_path / "home")
-    one = Platform(Settings(home=tmp_path / "home"))
-    yield one
-    one.engine.dispose()
-
-
-def client_of(platform: Platform) -> MlflowClient:
-    """The registry, as anybody has it who may write there."""
-    uri = platform.settings.registry_uri
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return copy_of(untouched_home)
 
 
 def smuggled(platform: Platform, files: Path, said: str, **tags: str) -> ModelVersion:

@@ -4,28 +4,26 @@ import json
 import logging
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from tests.free_ports import free_ports
+from tests.nothing_served import NoEdge, NothingRuns
 
-from steelyard.bootstrap import Platform, mlflow_process
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.processes import mlflow_process
 from steelyard.cli.app import FAILED, OK
 from steelyard.cli.app import run as steelyard
-from steelyard.domain.api_key import ApiKey
 from steelyard.domain.facts import Fact
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
-from steelyard.domain.serving_policy import ServingPolicy
-from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.controller import Controller
 
@@ -256,49 +254,6 @@ def test_closing_a_month_publishes_it(
     assert "published" not in capsys.readouterr().err
 
 
-class NothingRuns:
-    """A machine without applications."""
-
-    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
-        """Nothing is deployed here."""
-        raise AssertionError(served)
-
-    def remove(self, model: str, version: int) -> None:
-        """Nothing to remove."""
-
-    def states(self) -> Mapping[tuple[str, int], ApplicationState]:
-        """None."""
-        return {}
-
-
-class NoEdge:
-    """A router without traffic."""
-
-    def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
-        """No routes, so none to apply."""
-        assert not routes
-
-    def steer(
-        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
-    ) -> None:
-        """No policy is set."""
-        assert not policies
-
-    def diverted(self) -> frozenset[tuple[str, int]]:
-        """Nothing answers, so nothing fails."""
-        return frozenset()
-
-    def limit(self, keys: Mapping[str, ApiKey]) -> None:
-        """No keys, so none to limit."""
-        assert not keys
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _serve(home: Path, port: int) -> subprocess.Popen[bytes]:
     """An MLflow server over the home's registry; returns when it answers."""
     spec = mlflow_process(Settings(home=home, mlflow_port=port))
@@ -320,7 +275,7 @@ def _serve(home: Path, port: int) -> subprocess.Popen[bytes]:
 @pytest.fixture
 def away(registry_file: Path, tmp_path: Path) -> Iterator[tuple[Platform, int]]:
     """A platform whose registry is a server that does not run, and the port it would run on."""
-    port = _free_port()
+    (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
     platform = _open(tmp_path / "own", mlflow_uri=uri, posting_interval_s=1e-6)
     yield platform, port

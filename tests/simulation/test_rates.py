@@ -237,8 +237,8 @@ def test_a_restarted_controller_has_the_same_evidence(tmp_path: Path) -> None:
         engine = open_engine(url)
         store = RolloutStore(engine)
         row = Interval(*(int(np.atleast_2d(column)[0, look]) for column in counts))
-        store.observe("r", "errors", {(1 + look // 2, look): row}, look)
-        rows = store.observations("r")["errors"]
+        store.observations.keep("r", "errors", {(1 + look // 2, look): row}, look)
+        rows = store.observations.by_metric("r")["errors"]
         verdict = judge(PLAIN, Observed(rows), 1)
         known = counts.until(look + 1)
         assert verdict.ln_e_worse == pytest.approx(float(ln_e_bad(PLAIN, known)[0]), abs=1e-9)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from steelyard.bootstrap import device_power
+from steelyard.bootstrap import Platform
 from steelyard.cli.output import note
 from steelyard.domain.errors import is_full
 from steelyard.domain.evidence import Evidence
@@ -94,7 +94,7 @@ def _evaluated(
     source = order.source
     own, parent = Subject(product.artifact.path, product.runtime), subject(source.path)
     with watch.measure("evaluate") as work:
-        measured = measure(own, source.dataset.test, parent, device_power(settings))
+        measured = measure(own, source.dataset.test, parent, Platform(settings).device_power)
         work.items = measured.inferences
         # Part of it in the parent, part in the variant: hence no datatype.
         work.flop = measured.flop(product.flops, source.flops)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from steelyard.bootstrap import device_power
+from steelyard.bootstrap import Platform
 from steelyard.cli.output import note
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
 from steelyard.settings import Settings
@@ -37,7 +37,7 @@ def publish(
             artifact = export(network, split.inputs, Path(scratch))
             work.count(INFERENCES, profile)
         with watch.measure("evaluate") as work:
-            measured = measure(subject(artifact.path), split, power=device_power(settings))
+            measured = measure(subject(artifact.path), split, power=Platform(settings).device_power)
             work.count(measured.inferences, profile)
         evidence = measured.evidence
         note(f"  test accuracy {evidence.accuracy:.4f} on {evidence.examples} rows")

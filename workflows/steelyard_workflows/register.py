@@ -19,7 +19,8 @@ from mlflow.types import Schema
 from mlflow.types import TensorSpec as MlflowTensor
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import keep_evidence, registry
+from steelyard.bootstrap.errands import keep_evidence
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.envelope import Envelope
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import Evidence

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.exceptions import HTTPException
 
 from steelyard.api.credentials import api_token, standing
-from steelyard.bootstrap import Platform, sent_label_rows
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.label_tables import sent_label_rows
 from steelyard.domain import labels as domain
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.model_version import MODEL_NAME

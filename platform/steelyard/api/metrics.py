@@ -9,7 +9,8 @@ from itertools import chain
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from steelyard.bootstrap import Platform, keys_asked
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.counting import keys_asked
 from steelyard.domain.exposition import CONTENT_TYPE, exposed
 from steelyard.services.key_monitoring import key_families
 

@@ -139,7 +139,7 @@ class Views:
         if not found:
             return RolloutView(model, stable, None, (), (), (), (), promotions, drifts)
         rollout, *beside = [stored.rollout for stored in found]
-        running = {a["version"]: a for a in store.applications() if a["model"] == model}
+        running = {a["version"]: a for a in store.applications.published() if a["model"] == model}
         counts = self._platform.predictions.counts(model, rollout.created_us)
         return RolloutView(
             model, stable, rollout, steps(rollout),

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steelyard.bootstrap import Platform, check_operator
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.access import check_operator
 from steelyard.cli.output import emit, note, stdout, table
 from steelyard.cli.serving import actor
 from steelyard.domain import figures

@@ -42,7 +42,8 @@ def gates(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show what is asked of a model's versions before they take traffic, or change it."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     name = parse_ref(model).model
     given = {

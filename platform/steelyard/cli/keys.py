@@ -36,7 +36,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, this once: it is kept as a digest alone."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
     from steelyard.services.keys import KeyRequest
 
     platform = Platform(load_settings())
@@ -71,7 +72,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Take a key back for good; replicas refuse it within seconds."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     platform = Platform(load_settings())
     check_operator(platform.settings)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from steelyard.bootstrap import Platform, label_rows
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.label_tables import label_rows
 from steelyard.cli.output import emit, stdout
 from steelyard.cli.serving import actor
 from steelyard.domain.labels import labels_of

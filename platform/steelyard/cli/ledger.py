@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steelyard.bootstrap import Platform, collect
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.errands import collect
 from steelyard.cli import budget
 from steelyard.cli.catalog import coefficients_app, prices_app
 from steelyard.cli.exports import export

@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List every model with its newest version and its champion."""
-    from steelyard.bootstrap import registry
+    from steelyard.bootstrap.registry import registry
 
     found = registry(load_settings())
     rows = []
@@ -116,7 +116,8 @@ def delete_version(
     as_json: AsJson = False,
 ) -> None:
     """Take a version out of the registry that nothing needs any more. For operators."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     name, version = version_of(model)
     if not yes:

@@ -72,7 +72,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on as lines come.")] = False,
 ) -> None:  # fmt: skip
     """Show what a model's replicas logged, or a process of the platform (see steelyard status)."""
-    from steelyard.bootstrap import follow_logs, log_tail
+    from steelyard.bootstrap.replica_logs import follow_logs, log_tail
 
     if (model is None) == (process is None):
         fault = Fault("MODEL", "name a model, or a process by --process")
@@ -91,7 +91,8 @@ def scale(
     reason: Reason = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Set between how many replicas each version of a model has; no replica is restarted."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     platform = Platform(load_settings())
     check_operator(platform.settings)
@@ -105,7 +106,8 @@ def scale(
 
 def drain(ref: Ref, reason: Reason = "", as_json: AsJson = False) -> None:
     """Take a version out of service now, which is only kept warm."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     model, version = version_of(ref)
     platform = Platform(load_settings())
@@ -125,7 +127,8 @@ def shadow(
     reason: Reason = "", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send a version copies of what stable answered, after the answer; clients never see it."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     if (version is None) != off:
         fault = Fault("--version", "name the version, or end the shadow by --off")
@@ -178,7 +181,7 @@ def _moment(at_us: int) -> str:
 
 
 def _replica_files(settings: Settings, model: str) -> list[Path]:
-    from steelyard.bootstrap import replica_log_files
+    from steelyard.bootstrap.replica_logs import replica_log_files
 
     ref = parse_ref(model)
     files = replica_log_files(settings, ref.model, ref.version)

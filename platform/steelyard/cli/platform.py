@@ -22,7 +22,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def up(as_json: AsJson = False) -> None:
     """Start the platform in the background; nothing happens when it is up already."""
-    from steelyard.bootstrap import Platform, check_ports, process_specs, supervisor
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.processes import check_ports, process_specs, supervisor
 
     settings = load_settings()
     owner = supervisor(settings)
@@ -55,7 +56,7 @@ def wait_until_up(settings: Settings) -> None:
     Raises:
         Unavailable: one keeps failing, with the end of its log, or the time is over.
     """
-    from steelyard.bootstrap import supervisor
+    from steelyard.bootstrap.processes import supervisor
 
     owner = supervisor(settings)
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -79,7 +80,7 @@ def wait_until_up(settings: Settings) -> None:
 
 def down(as_json: AsJson = False) -> None:
     """Stop everything that ``up`` started; what was deployed comes back with the next ``up``."""
-    from steelyard.bootstrap import supervisor
+    from steelyard.bootstrap.processes import supervisor
 
     settings = load_settings()
     stopped = supervisor(settings).stop()
@@ -89,11 +90,13 @@ def down(as_json: AsJson = False) -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show every process, application and open rollout."""
-    from steelyard.bootstrap import Platform, energy_source, supervisor
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.power import energy_source
+    from steelyard.bootstrap.processes import supervisor
 
     settings = load_settings()
     processes = supervisor(settings).status()
-    applications = Platform(settings).rollout_store.applications() if processes else []
+    applications = Platform(settings).rollout_store.applications.published() if processes else []
     rows = [
         {"name": p.name, "state": p.state, "pid": p.pid, "restarts": p.restarts}
         for p in processes or []

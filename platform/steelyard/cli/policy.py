@@ -33,7 +33,8 @@ def set_policy(
     as_json: AsJson = False,
 ) -> None:
     """Change fields of a model's serving policy; replicas go by them within seconds."""
-    from steelyard.bootstrap import Platform, check_operator
+    from steelyard.bootstrap import Platform
+    from steelyard.bootstrap.access import check_operator
 
     given = _pairs(values)
     platform = Platform(load_settings())

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from steelyard.bootstrap import Platform, check_operator, pin_key
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.access import check_operator, pin_key
 from steelyard.cli.output import emit, note, stdout
 from steelyard.cli.rollout_insight import AsJson
 from steelyard.cli.serving import version_of

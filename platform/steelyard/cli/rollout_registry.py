@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steelyard.bootstrap import Platform, check_operator
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.access import check_operator
 from steelyard.cli.output import emit, note, stdout
 from steelyard.cli.rollout_insight import AsJson, PlanFile
 from steelyard.cli.rollout_plan_file import read_plan

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from steelyard.bootstrap import Platform, check_operator
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.access import check_operator
 from steelyard.cli.rollout_insight import AsJson
 from steelyard.cli.rollout_telling import tell
 from steelyard.cli.serving import Override, actor, may_override

@@ -51,7 +51,7 @@ def actor() -> str:
 
 def may_override(settings: Settings, reason: str | None) -> None:
     """Refuse to pass over gates for anybody but an operator; nothing when nobody asks for it."""
-    from steelyard.bootstrap import check_operator
+    from steelyard.bootstrap.access import check_operator
 
     if reason is not None:
         check_operator(settings)
@@ -114,7 +114,7 @@ def predict(
     """Send one request through the edge and show who answered."""
     import httpx2
 
-    from steelyard.bootstrap import edge_trust
+    from steelyard.bootstrap.access import edge_trust
 
     settings = load_settings()
     ref = parse_ref(model)

@@ -1,6 +1,6 @@
 """``python -m steelyard.cli.supervise``: the supervisor's own process, started by ``up``."""
 
-from steelyard.bootstrap import process_specs, supervisor
+from steelyard.bootstrap.processes import process_specs, supervisor
 from steelyard.settings import load_settings
 
 

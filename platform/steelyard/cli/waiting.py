@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Collection
 
-from steelyard.bootstrap import Platform, supervisor
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.processes import supervisor
 from steelyard.cli.output import note
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.rollout import Rollout

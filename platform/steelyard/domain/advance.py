@@ -26,7 +26,8 @@ def advance(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
     """What the rollout should be, given what is known now. Pure; calling it again is harmless.
 
     While the canary has weight, its health and the evidence against it are judged first, in
-    every condition; then pause, then the bake, then the next step.
+    every condition; then pause, then the bake, then the next step. Nothing but harm moves it while
+    complete intervals wait to be counted.
     """
     if not rollout.is_open:
         return rollout
@@ -37,6 +38,8 @@ def advance(rollout: Rollout, evidence: Evidence, now_us: int) -> Rollout:
     against = _evidence_against(rollout, evidence)
     if against is not None:
         return abort(rollout, against, now_us)
+    if evidence.is_behind:  # what is not counted yet may speak against it
+        return rollout
     if rollout.condition == "awaiting_approval":
         return _awaiting(rollout, now_us)
     if rollout.condition == "paused" or rollout.confirmed_us is None:

@@ -135,6 +135,7 @@ class Evidence:
     ``readiness``: starting, ready, or what is wrong (``failed``: it will not come up;
     ``unhealthy``: it was up). ``step_requests``: canary requests executed in the present step, or
     copies answered where it is only a shadow; ``requests`` those of the whole rollout.
+    ``is_behind``: complete intervals are not counted yet, so the verdicts may lack the newest.
     """
 
     readiness: Literal["starting", "ready", "unhealthy", "failed"]
@@ -144,6 +145,7 @@ class Evidence:
     requests: int = 0
     recent: Recent = Recent()
     rivals: tuple[Rival, ...] = ()
+    is_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

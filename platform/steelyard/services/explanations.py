@@ -57,7 +57,7 @@ class Explanations:
             Conflict: nothing was kept: it took no traffic beside stable.
         """
         check_replay(plan, rollout.plan)
-        rows = self._store.kept(rollout.rollout_id)
+        rows = self._store.observations.in_order(rollout.rollout_id)
         if not rows:
             raise Conflict(
                 f"No interval of rollout {rollout.rollout_id} was kept.",

@@ -1,15 +1,16 @@
-"""What is known of a rollout's candidate now: intervals are closed and kept, then judged."""
+"""What is known of a rollout's candidate now: what was counted and kept, judged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steelyard.domain.analysis import GRADED, Metric, MetricName, Observed, Verdict, judge_all
+from steelyard.domain.analysis import Metric, MetricName, Observed, Verdict, judge_all
 from steelyard.domain.e_process import Interval
-from steelyard.domain.rollout import SECOND_US, Evidence, Rollout, Stretch
+from steelyard.domain.rollout import Evidence, Rollout
 from steelyard.domain.unit_spread import Spread
 from steelyard.ports.applications import ApplicationState
 from steelyard.services.latest_answers import LatestAnswers
+from steelyard.services.rollout_intervals import Intervals, interval_us, stretch
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.arms import ArmStore
@@ -37,7 +38,7 @@ class Evidences:
         self._spreads: dict[tuple[str, str], tuple[int, Spreads]] = {}
         self._earlier: dict[str, Earlier] = {}
         self._latest = LatestAnswers(arms)
-        self._ends: dict[tuple[str, MetricName], int] = {}
+        self._intervals = Intervals(store.observations, arms)
         self._verdicts: dict[str, tuple[Verdict, ...]] = {}
         self._token: int | None = None
 
@@ -48,21 +49,20 @@ class Evidences:
         ``token`` the controller's fencing number: with another one nothing is remembered.
         """
         if token != self._token:
-            self._ends.clear()
+            self._intervals.forget()
             self._verdicts.clear()
             self._latest = LatestAnswers(self._arms)
             self._token = token
         self._latest.look(rollouts, now_us, settle_us)
+        self._intervals.look(rollouts, now_us, settle_us)
 
-    def of(
-        self, rollout: Rollout, state: ApplicationState, now_us: int, settle_us: int, token: int
-    ) -> Evidence:
+    def of(self, rollout: Rollout, state: ApplicationState, now_us: int, token: int) -> Evidence:
         """Everything known of a canary with weight that was looked at.
 
         Raises:
             Conflict: another controller took over.
         """
-        if self._close(rollout, now_us, settle_us, token):
+        if self._intervals.close(rollout, now_us, token):
             self._verdicts.pop(rollout.rollout_id, None)
         verdicts = self._verdicts.get(rollout.rollout_id)
         if verdicts is None:
@@ -70,7 +70,7 @@ class Evidences:
         in_step, in_all = self._latest.requests(rollout)
         return Evidence(
             state.phase, state.reason, verdicts, step_requests=in_step, requests=in_all,
-            recent=self._latest.recent(rollout),
+            recent=self._latest.recent(rollout), is_behind=self._intervals.is_behind(rollout),
         )  # fmt: skip
 
     def verdicts(self, rollout: Rollout) -> tuple[Verdict, ...]:
@@ -80,7 +80,8 @@ class Evidences:
         look at every answer of the rollout.
         """
         plan = rollout.plan
-        rows, earlier = self._store.observations(rollout.rollout_id), self.earlier(rollout).rows
+        rows = self._store.observations.by_metric(rollout.rollout_id)
+        earlier = self.earlier(rollout).rows
         observed = {
             name: Observed(rows.get(name, ()), earlier=earlier.get(name, ()))
             for name in {*rows, *earlier}
@@ -106,7 +107,7 @@ class Evidences:
             attempts = self._store.earlier_attempts(rollout)
             rows: dict[MetricName, list[Interval]] = {}
             for attempt in attempts:
-                for name, some in self._store.observations(attempt.rollout_id).items():
+                for name, some in self._store.observations.by_metric(attempt.rollout_id).items():
                     rows.setdefault(name, []).extend(some)
             origin_us = attempts[0].created_us if attempts else rollout.created_us
             known = self._earlier[rollout.rollout_id] = Earlier(len(attempts), origin_us, rows)
@@ -114,41 +115,12 @@ class Evidences:
 
     def _spread(self, rollout: Rollout, metric: Metric) -> Spreads:
         """That of all attempts' kept intervals; looked up again only when there is one more."""
-        newest = self._store.observed_until(rollout.rollout_id, metric.name)
-        end_us = (newest or rollout.created_us) + _interval_us(rollout)
+        newest = self._store.observations.newest_start(rollout.rollout_id, metric.name)
+        end_us = (newest or rollout.created_us) + interval_us(rollout)
         key = (rollout.rollout_id, metric.name)
         known = self._spreads.get(key)
         if known is None or known[0] != end_us:
             origin_us = self.earlier(rollout).origin_us
-            whole = replace(_stretch(rollout, origin_us, end_us), origin_us=origin_us)
+            whole = replace(stretch(rollout, origin_us, end_us), origin_us=origin_us)
             known = self._spreads[key] = (end_us, self._arms.spread(metric, whole))
         return known[1]
-
-    def _close(self, rollout: Rollout, now_us: int, settle_us: int, token: int) -> bool:
-        """Keep every interval that is complete by now; whether there may be a new one."""
-        length, closed = _interval_us(rollout), False
-        for metric in rollout.plan.metrics:
-            late_s = rollout.plan.label_maturity_s if metric.name in GRADED else 0
-            wait = settle_us + int(late_s * SECOND_US)
-            end = rollout.created_us + (now_us - wait - rollout.created_us) // length * length
-            if self._ends.get((rollout.rollout_id, metric.name)) == end:
-                continue
-            newest = self._store.observed_until(rollout.rollout_id, metric.name)
-            start = rollout.created_us if newest is None else newest + length
-            if end > start:
-                found = self._arms.intervals(metric, _stretch(rollout, start, end))
-                self._store.observe(rollout.rollout_id, metric.name, found, now_us, token)
-                closed = True
-            self._ends[rollout.rollout_id, metric.name] = end
-        return closed
-
-
-def _interval_us(rollout: Rollout) -> int:
-    return int(rollout.plan.interval_s * SECOND_US)
-
-
-def _stretch(rollout: Rollout, start_us: int, end_us: int) -> Stretch:
-    return Stretch(
-        rollout.model, rollout.candidate, rollout.stable or rollout.candidate, rollout.lineage,
-        rollout.created_us, _interval_us(rollout), start_us, end_us, *rollout.buckets,
-    )  # fmt: skip

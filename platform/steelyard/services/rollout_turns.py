@@ -63,17 +63,17 @@ class Turns:
         turns: list[Turn] = []
         waiting: list[Move] = []
         for _, some in groupby(sorted(opened, key=_place), key=lambda one: one.rollout.model):
-            turns += self._advanced(list(some), states, settle_us, token, waiting)
+            turns += self._advanced(list(some), states, token, waiting)
         self._store.tell(waiting, token)
         return tuple(turns)
 
     def _advanced(
         self, seen: Sequence[Stored], states: Mapping[tuple[str, int], ApplicationState],
-        settle_us: int, token: int, waiting: list[Move],
+        token: int, waiting: list[Move],
     ) -> list[Turn]:  # fmt: skip
         """What the open rollouts of one model become; those that only wait go to ``waiting``."""
         now = self._clock.now_us()
-        known = self._known([one.rollout for one in seen], states, settle_us, now, token)
+        known = self._known([one.rollout for one in seen], states, now, token)
         befores = {one.rollout.rollout_id: one.rollout for one in seen}
         afters = {name: advance(befores[name], known[name], now) for name in befores}
         if any(_does_more_than_wait(befores[name], after) for name, after in afters.items()):
@@ -93,10 +93,10 @@ class Turns:
 
     def _known(
         self, rollouts: Sequence[Rollout], states: Mapping[tuple[str, int], ApplicationState],
-        settle_us: int, now_us: int, token: int,
+        now_us: int, token: int,
     ) -> dict[str, Evidence]:  # fmt: skip
         """What is known of each candidate, and of the others as far as it matters to it."""
-        own = {one.rollout_id: self._evidence(one, states, settle_us, token) for one in rollouts}
+        own = {one.rollout_id: self._evidence(one, states, token) for one in rollouts}
         if len(own) == 1:
             return own
         rivals = {
@@ -109,13 +109,12 @@ class Turns:
         }
 
     def _evidence(
-        self, rollout: Rollout, states: Mapping[tuple[str, int], ApplicationState], settle_us: int,
-        token: int,
-    ) -> Evidence:  # fmt: skip
+        self, rollout: Rollout, states: Mapping[tuple[str, int], ApplicationState], token: int
+    ) -> Evidence:
         state = states.get((rollout.model, rollout.candidate), ApplicationState("starting"))
         if not _is_compared(rollout):
             return Evidence(state.phase, state.reason)
-        return self._evidences.of(rollout, state, self._clock.now_us(), settle_us, token)
+        return self._evidences.of(rollout, state, self._clock.now_us(), token)
 
 
 def _is_compared(rollout: Rollout) -> bool:

@@ -86,7 +86,7 @@ class ServingStatus:
     def versions(self, model: str | None = None) -> list[VersionStatus]:
         """Every version that runs or should, of one model or of all."""
         models = [model] if model is not None else self.store.models()
-        applications = {(a["model"], a["version"]): a for a in self.store.applications()}
+        applications = {(a["model"], a["version"]): a for a in self.store.applications.published()}
         living = self.replicas.living()
         policies = self.policies.current()
         found = []

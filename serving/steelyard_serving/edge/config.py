@@ -95,6 +95,7 @@ def _identity() -> str:
 {pin_shown()}
     http-request set-var(txn.id) uuid()
     http-request del-header x-steelyard- -m beg
+    http-request del-header upgrade
     http-request set-header x-steelyard-arrived-us %[date(0,us)] \
 if {{ req.fhdr(traceparent) -m found }}
     http-request set-header x-prediction-id %[var(txn.id)]"""

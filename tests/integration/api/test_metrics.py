@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from steelyard import bootstrap
 from steelyard.bootstrap import Platform
+from steelyard.bootstrap.counting import counter_file
 from steelyard.domain.serving_counters import SLOTS, Served
 from steelyard.services.outlooks import Scope
 
@@ -25,7 +25,7 @@ Ask = Callable[..., float]
 def text(client: TestClient, seeded: Platform) -> str:
     """The document of a platform with a history, two replicas' counters and a budget."""
     for boot in ("a", "b"):
-        file = bootstrap.counter_file(seeded.settings, boot, Served("digits", 1, 'f"p\n32'))
+        file = counter_file(seeded.settings, boot, Served("digits", 1, 'f"p\n32'))
         for name, count in (("code_200", 3), ("bucket_50000", 2), ("bucket_inf", 1),
                             ("duration_ns", 1_500_000_000), ("queue_ns", 500_000_000),
                             ("rows", 12), ("batches", 4), ("shadow_dropped", 1)):  # fmt: skip

@@ -3,25 +3,20 @@
 ``SCHEMA_EXAMPLES=2000`` asks each so often; without it there are few, for every change.
 """
 
-import os
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import GenerationMode
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
+from tests.schema_cases import allowed_and_forbidden, examples
 
 from steelyard.api.app import create_app
 from steelyard.api.credentials import api_token
 from steelyard.bootstrap import Platform
 
 pytestmark = pytest.mark.integration
-WIDE = settings(
-    max_examples=int(os.environ.get("SCHEMA_EXAMPLES", "25")), deadline=None, database=None,
-    derandomize="SCHEMA_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-)  # fmt: skip
+WIDE = examples(25)
 
 
 def test_nothing_that_is_asked_makes_the_platform_fail(seeded: Platform) -> None:
@@ -33,12 +28,9 @@ def test_nothing_that_is_asked_makes_the_platform_fail(seeded: Platform) -> None
     asked: set[str] = set()
     for found in schema.get_all_operations():
         operation: Any = found.ok()  # type: ignore[union-attr]  # an error of the schema fails here
-        cases = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-        if operation.body or any(operation.iter_parameters()):
-            cases |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
         @WIDE
-        @given(case=cases)
+        @given(case=allowed_and_forbidden(operation))
         def each(case: Any) -> None:
             answer = case.call(headers=told)
             assert answer.status_code != 400 or "Host" not in answer.text

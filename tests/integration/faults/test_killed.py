@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from steelyard.adapters.spool import Producer
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.cost import charges
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
@@ -103,7 +103,7 @@ def _assert_complete(desk: Desk, crew: Crew, killed: int) -> None:
     assert found.share == 1.0
     with desk.engine.connect() as connection:
         boots = connection.execute(select(projections.boot)).all()
-        ends = connection.execute(select(t.boot_end)).all()
+        ends = connection.execute(select(measured.boot_end)).all()
     said = {end.boot_id for end in ends}
     assert all(boot.received == boot.highest_seq for boot in boots)
     assert len(crew.tallies) == killed + len(PRODUCERS)
@@ -119,13 +119,15 @@ def _assert_exact(desk: Desk) -> None:
     assert desk.ledger.first_break() is None
     windows = defaultdict(list)
     with desk.engine.connect() as connection:
-        resources = {r.resource_id: r for r in connection.execute(select(t.resource))}
-        ends = {r.resource_id: r.ended_us for r in connection.execute(select(t.resource_end))}
-        inferred = {r.idem_key: r for r in connection.execute(select(t.inferred_window))}
-        query = select(t.supply_window).order_by(t.supply_window.c.window_start_us)
+        resources = {r.resource_id: r for r in connection.execute(select(measured.resource))}
+        ends = {
+            r.resource_id: r.ended_us for r in connection.execute(select(measured.resource_end))
+        }
+        inferred = {r.idem_key: r for r in connection.execute(select(measured.inferred_window))}
+        query = select(measured.supply_window).order_by(measured.supply_window.c.window_start_us)
         for row in connection.execute(query):
             windows[row.resource_id].append(row)
-        once = connection.execute(select(t.posted_window.c.idem_key)).scalars().all()
+        once = connection.execute(select(ledger.posted_window.c.idem_key)).scalars().all()
     assert sorted(once) == sorted(w.idem_key for own in windows.values() for w in own)
     balances = {(b.account.path, b.unit): b.amount for b in desk.ledger.balances()}
     book = desk.catalog.rate_book(desk.clock.now_us())

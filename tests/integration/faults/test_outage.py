@@ -2,23 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
+from tests.nothing_served import NoEdge, NothingRuns
 
 from steelyard.adapters.spool import Producer
-from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.tables import measured
 from steelyard.bootstrap import Platform
-from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
-from steelyard.domain.serving_policy import ServingPolicy
-from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.controller import Controller, run
 
@@ -77,7 +74,7 @@ def test_an_hour_of_segments_waits_and_drains_in_order(
     assert desk.metering.collect().segments == 60
     assert desk.spool.segments() == []
     with desk.engine.connect() as connection:
-        u = t.usage_window.c
+        u = measured.usage_window.c
         query = select(u.seq).order_by(u.received_us, u.seq)
         assert list(connection.execute(query).scalars()) == list(range(2, 124, 2))
     desk.books.post()
@@ -86,43 +83,6 @@ def test_an_hour_of_segments_waits_and_drains_in_order(
     assert supply["device_us"] == -61 * 60 * SECOND
     assert desk.facts.completeness("m").share == 1.0
     assert desk.ledger.first_break() is None
-
-
-class NothingRuns:
-    """A machine without applications."""
-
-    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
-        """Nothing is deployed here."""
-        raise AssertionError(served)
-
-    def remove(self, model: str, version: int) -> None:
-        """Nothing to remove."""
-
-    def states(self) -> Mapping[tuple[str, int], ApplicationState]:
-        """None."""
-        return {}
-
-
-class NoEdge:
-    """A router without traffic."""
-
-    def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
-        """No routes, so none to apply."""
-        assert not routes
-
-    def steer(
-        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
-    ) -> None:
-        """No policy is set."""
-        assert not policies
-
-    def diverted(self) -> frozenset[tuple[str, int]]:
-        """Nothing answers, so nothing fails."""
-        return frozenset()
-
-    def limit(self, keys: Mapping[str, ApiKey]) -> None:
-        """No keys, so none to limit."""
-        assert not keys
 
 
 class EmptyRegistry:

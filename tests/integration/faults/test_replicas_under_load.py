@@ -5,7 +5,6 @@ No Ray is needed: replicas are processes with doors of their own, and the test s
 
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import pytest
 from tests.e2e.made_models import SIGNATURE, classifier
 from tests.e2e.open_loop import Answer, Asked, Load
 from tests.e2e.under_fire import BODY, LARGE, connected, head, moment, too_large, units
+from tests.free_ports import free_ports
 
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.traffic import Route
@@ -118,7 +118,7 @@ def placed(content: bytes) -> Iterator[Place]:
     """A place without replicas yet, in a home of its own with a short path."""
     home = Path(tempfile.mkdtemp(prefix="syl-"))
     settings = Settings(
-        home=home, edge_port=_port(), serve_ports_from=20_000, replica_request_limit=16,
+        home=home, edge_port=free_ports(1)[0], serve_ports_from=20_000, replica_request_limit=16,
         replica_queue_limit=48,
     )  # fmt: skip
     prepare(settings)
@@ -130,11 +130,6 @@ def placed(content: bytes) -> Iterator[Place]:
     finally:
         place.close()
         shutil.rmtree(home)
-
-
-def _port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def test_killed_replicas_cost_nobody_an_answer() -> None:

@@ -22,6 +22,7 @@ import onnx
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.free_ports import free_ports
 
 from steelyard.domain.model_version import (
     ONNXRUNTIME,
@@ -188,16 +189,11 @@ def route(edge: Edge, ray_cluster: Settings) -> Callable[..., Route]:
     return apply
 
 
-def _ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+AtDoor = Callable[[Settings, str, Iterable[int], int], None]
 
 
 @pytest.fixture(scope="session")
-def at_door() -> Callable[[Settings, str, Iterable[int], int], None]:
+def at_door() -> AtDoor:
     """Lets versions be answered at a port by somebody who is no replica."""
 
     def put(settings: Settings, model: str, versions: Iterable[int], port: int) -> None:
@@ -240,7 +236,7 @@ class Place:
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Version 1 takes all traffic of the model, which is the default one; version 2 is there."""
     home = Path(tempfile.mkdtemp(prefix="syp-"))
-    edge_port, grpc_port = _ports(2)
+    edge_port, grpc_port = free_ports(2)
     settings = Settings(
         home=home, edge=request.param, edge_port=edge_port, grpc_port=grpc_port,
         default_model=MODEL, body_limit_bytes=256 * 1024, meter_interval_s=2.0,
@@ -379,7 +375,7 @@ class Chosen:
 def chosen(request: pytest.FixtureRequest) -> Iterator[Chosen]:
     """Either edge's choice, seen by those that it chooses."""
     home = Path(tempfile.mkdtemp(prefix="syc-"))
-    (edge_port,) = _ports(1)
+    (edge_port,) = free_ports(1)
     settings = Settings(home=home, edge=request.param, edge_port=edge_port)
     prepare(settings)
     process = Edge(settings)
@@ -389,6 +385,10 @@ def chosen(request: pytest.FixtureRequest) -> Iterator[Chosen]:
     process.kill()
     versions.close(*range(1, 6))
     shutil.rmtree(home)
+
+
+in_c = pytest.mark.parametrize("chosen", ["haproxy"], indirect=True)
+"""For what the edge in Python does with the very rule that the edge is held against."""
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> None:

@@ -17,7 +17,7 @@ from steelyard.domain.unit_key import SMALL_BYTES, unit_of
 from steelyard_serving.edge.files import edge_files
 from steelyard_serving.secret_files import bucket_key, pin_key
 
-from .conftest import Chosen
+from .conftest import Chosen, in_c
 
 pytestmark = pytest.mark.integration
 DEPLOYED = frozenset(("m", number) for number in range(1, 6))
@@ -61,6 +61,7 @@ def test_a_unit_is_the_first_that_is_said(chosen: Chosen) -> None:
     assert chosen.ask({"x-user": "bob"}, body)[1]["unit"] is None
 
 
+@in_c
 @pytest.mark.parametrize(
     "value",
     ['"ada"', '"a\\u0064\\u0061"', '"a\\/b"', '"\\u20ac"', '"ünï"', '"\\u00e9"', '" "', '""', "12",
@@ -74,6 +75,7 @@ def test_a_field_of_the_body_is_read_as_the_rule_reads_it(chosen: Chosen, value:
     agrees(chosen, [], body, field="parameters.user")
 
 
+@in_c
 @pytest.mark.parametrize(
     "body",
     ['{"parameters":{"user":"a","user":"b"}}', '{"parameters":{},"parameters":{"user":"b"}}',
@@ -111,6 +113,7 @@ values = st.recursive(
 )
 
 
+@in_c
 @odd
 @given(
     parameters=st.dictionaries(st.sampled_from(["user", "users", "parameters"]), values),

@@ -4,31 +4,24 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.free_ports import free_ports
 
 from steelyard.adapters.supervisor import answers
-from steelyard.bootstrap import edge_trust
+from steelyard.bootstrap.access import edge_trust
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import InvalidInput
 from steelyard.domain.traffic import Route
@@ -39,9 +32,8 @@ from steelyard_serving.environment import prepare
 from steelyard_serving.processes import processes
 from steelyard_serving.traffic_router import EdgeRouter
 
-from .conftest import Client, Edge
-
-AtDoor = Callable[[Settings, str, Iterable[int], int], None]
+from .certificate import self_signed
+from .conftest import AtDoor, Client, Edge
 
 pytestmark = pytest.mark.integration
 BODY = b'{"a":1}'
@@ -110,8 +102,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture
 def settings(home: Path, replica: int, at_door: AtDoor) -> Settings:
     """An edge of our own in front of the upstream."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as one:
-        port = int(one.getsockname()[1])
+    (port,) = free_ports(1)
     settings = Settings(home=home, edge_port=port)
     prepare(settings)
     at_door(settings, "m", [1], replica)
@@ -220,8 +211,8 @@ def test_with_a_certificate_the_edge_speaks_tls_alone(
 ) -> None:
     """Who trusts the certificate is answered, nobody else; the address says https."""
     pem, other = home / "edge.pem", home / "other.pem"
-    _certificate(pem)
-    _certificate(other)
+    self_signed(pem)
+    self_signed(other)
     settings = settings.model_copy(update={"tls_certificate": str(pem), "edge": kind})
     spec = next(one for one in processes(settings) if one.name == "edge")
     assert spec.probe is not None and spec.probe.url is not None
@@ -252,7 +243,7 @@ def test_an_unusable_certificate_is_refused_before_anything_starts(
 ) -> None:
     """Absent, without its key, or with a path that would end a word of the configuration."""
     whole, bare = home / "whole.pem", home / "bare.pem"
-    _certificate(whole)
+    self_signed(whole)
     bare.write_bytes(whole.read_bytes().partition(b"-----BEGIN PRIVATE KEY")[0])
     quoted = home / "a'b.pem"
     whole.rename(quoted)
@@ -261,22 +252,3 @@ def test_an_unusable_certificate_is_refused_before_anything_starts(
         chosen = settings.model_copy(update={"tls_certificate": str(path)})
         with pytest.raises(InvalidInput, match=f"tls_certificate: .*{why}"):
             processes(chosen)
-
-
-def _certificate(path: Path) -> None:
-    """A self-signed certificate of loopback, with its key."""
-    secret = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge")])
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
-        .public_key(secret.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-        .add_extension(address, critical=False).sign(secret, hashes.SHA256())
-    )  # fmt: skip
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path.write_bytes(
-        made.public_bytes(encoding)
-        + secret.private_bytes(encoding, form, serialization.NoEncryption())
-    )

@@ -6,12 +6,13 @@ import socket
 import struct
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.free_ports import free_ports
 
 from steelyard.domain.traffic import Route
 from steelyard.settings import Settings
@@ -19,22 +20,12 @@ from steelyard_serving.door_ports import door_port
 from steelyard_serving.environment import prepare
 from steelyard_serving.traffic_router import EdgeRouter
 
-from .conftest import Client, Edge
-
-AtDoor = Callable[[Settings, str, Iterable[int], int], None]
+from .conftest import AtDoor, Client, Edge
 
 pytestmark = pytest.mark.integration
 BODY = b'{"a":1}'
 ANSWER = b"HTTP/1.1 200 OK\r\nx-steelyard-answer: 1\r\ncontent-length: 7\r\n\r\n"
 Script = Callable[[socket.socket], None]
-
-
-def _ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Upstream:
@@ -105,7 +96,7 @@ def _not_there_then_reset(connection: socket.socket) -> None:
 def edge_settings(at_door: AtDoor) -> Iterator[Settings]:
     """An edge of our own in front of nothing yet."""
     home = Path(tempfile.mkdtemp(prefix="sye-"))
-    edge_port, replica = _ports(2)
+    edge_port, replica = free_ports(2)
     settings = Settings(home=home, edge_port=edge_port)
     prepare(settings)
     at_door(settings, "m", [1], replica)

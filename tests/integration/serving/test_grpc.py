@@ -5,14 +5,11 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,7 @@ import onnxruntime
 import orjson
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from tests.free_ports import free_ports
 
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.traffic import Route, Share, in_order
@@ -35,6 +28,7 @@ from steelyard_serving.open_inference_grpc import open_inference_pb2
 from steelyard_serving.processes import grpc_door
 from steelyard_serving.traffic_router import EdgeRouter
 
+from .certificate import self_signed
 from .conftest import MODEL, Place
 
 pytestmark = pytest.mark.integration
@@ -265,16 +259,15 @@ def test_with_a_certificate_the_door_speaks_tls_alone(
     place: Place, wait: Wait, tmp_path: Path
 ) -> None:
     """It is the edge's; who does not trust it, or does not encrypt, is not answered."""
-    pem, chain = tmp_path / "whole.pem", _certificate(tmp_path / "whole.pem")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    pem, chain = tmp_path / "whole.pem", self_signed(tmp_path / "whole.pem")
+    (port,) = free_ports(1)
     settings = place.settings.model_copy(update={"tls_certificate": str(pem), "grpc_port": port})
     with _door(settings, wait) as address:
         trusting = grpc.secure_channel(address, grpc.ssl_channel_credentials(chain))
         others = (
             grpc.insecure_channel(address),
             grpc.secure_channel(
-                address, grpc.ssl_channel_credentials(_certificate(tmp_path / "other.pem"))
+                address, grpc.ssl_channel_credentials(self_signed(tmp_path / "other.pem"))
             ),
         )
         assert _live(trusting).live
@@ -292,24 +285,6 @@ def _live(channel: grpc.Channel) -> Any:
         request_serializer=open_inference_pb2.ServerLiveRequest.SerializeToString,
         response_deserializer=open_inference_pb2.ServerLiveResponse.FromString,
     )(open_inference_pb2.ServerLiveRequest(), timeout=20)
-
-
-def _certificate(path: Path) -> bytes:
-    """A self-signed certificate of this machine, as a client trusts it; the file has its key."""
-    secret, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    address = x509.IPAddress(ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
-        .public_key(secret.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), False)
-        .sign(secret, hashes.SHA256())
-    )  # fmt: skip
-    chain = made.public_bytes(Encoding.PEM)
-    key = secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(chain + key)
-    return chain
 
 
 def test_the_messages_are_tritons(ask: Ask) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import counters
 from steelyard.domain.serving_snapshot import Shadow, Snapshot
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import Replicas, ServedVersion
@@ -38,7 +38,7 @@ def test_replicas_are_added_without_a_restart_of_those_that_run(
     """1 -> 2 -> between 1 and 3 by load, and declared again after a restart of the controller."""
     from steelyard_serving.app import RayApplications
 
-    folder = bootstrap.counters(ray_cluster)
+    folder = counters(ray_cluster)
 
     def pids() -> set[int]:
         assert applications.states()[KEY].phase == "ready"  # at every moment

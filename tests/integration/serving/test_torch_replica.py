@@ -1,6 +1,5 @@
 """A version that torch runs, asked through the edge as any other: a replica with its door."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,17 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
+from tests.free_ports import free_ports
+from tests.torch_version import torch_version
 
-from steelyard.domain.model_version import TORCH, ModelVersion, Signature, TensorSpec
+from steelyard.domain.model_version import Signature, TensorSpec
 from steelyard.domain.safetensors_file import about
 from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.environment import prepare
 from steelyard_serving.traffic_router import EdgeRouter
 from steelyard_workflows.recipes.digits_cnn import DigitsCnn
 
-from .conftest import Client, Edge, Replicas, _ports
+from .conftest import Client, Edge, Replicas
 
 pytestmark = pytest.mark.integration
 SIGNATURE = Signature(
@@ -42,17 +42,11 @@ def network() -> DigitsCnn:
 def client(network: DigitsCnn) -> Iterator[Client]:
     """A client of an edge whose one model torch runs."""
     home = Path(tempfile.mkdtemp(prefix="syt-"))
-    settings = Settings(home=home, edge_port=_ports(1)[0], meter_interval_s=2.0)
+    settings = Settings(home=home, edge_port=free_ports(1)[0], meter_interval_s=2.0)
     prepare(settings)
     data = save(network.state_dict(), about("digits_cnn", {}, SIGNATURE))
-    path = home / "model.safetensors"
-    path.write_bytes(data)
-    version = ModelVersion(
-        model="digits", version=1, run_id="run", source="test", artifact=path.name,
-        sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), variant="safetensors",
-        relation="exported", signature=SIGNATURE, created_us=1, runtime=TORCH,
-    )  # fmt: skip
-    edge, replicas = Edge(settings), Replicas(settings, {1: ServedVersion(version, path)})
+    served = torch_version("digits", data, SIGNATURE, home)
+    edge, replicas = Edge(settings), Replicas(settings, {1: served})
     edge.start()
     route = Route("digits", stable=1, generation=1, lineage="r1")
     EdgeRouter(settings).apply({"digits": route}, frozenset({("digits", 1)}))

@@ -5,13 +5,12 @@
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from schemathesis import GenerationMode
 from schemathesis.checks import (
     allow_header_conformance,
@@ -20,6 +19,7 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.schema_cases import allowed_and_forbidden, examples
 
 from .conftest import MODEL, Place
 
@@ -32,11 +32,7 @@ CALLS = [
     for method in ("get", "post")
     if method in item
 ]
-WIDE = settings(
-    max_examples=int(os.environ.get("SCHEMA_EXAMPLES", "15")), deadline=None, database=None,
-    derandomize="SCHEMA_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-)  # fmt: skip
+WIDE = examples(15)
 FORM = [status_code_conformance, content_type_conformance, response_headers_conformance,
         response_schema_conformance, allow_header_conformance]  # fmt: skip
 FAILED = (500, 502)
@@ -94,13 +90,9 @@ def test_whatever_is_asked_is_answered_as_the_document_says(
     place: Place, path: str, method: str
 ) -> None:
     """What it allows and what it forbids: status, headers, media type, body; nothing fails."""
-    operation = SCHEMA[path][method]
-    cases = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
-    if operation.body or any(operation.iter_parameters()):
-        cases |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
     @WIDE
-    @given(case=cases)
+    @given(case=allowed_and_forbidden(SCHEMA[path][method]))
     def each(case: Any) -> None:
         ask(place, case)
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from sqlalchemy import Engine, create_engine, insert, text
+from sqlalchemy import URL, Engine, create_engine, insert, text
 
 from steelyard.adapters.spool import SpoolFolder
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.catalog import CatalogStore
 from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.adapters.sql.periods import PeriodStore
+from steelyard.adapters.sql.tables import rates
 from steelyard.domain.catalog_rows import CoefficientDeclaration, PriceDeclaration
 from steelyard.domain.cost import PriceKind
 from steelyard.domain.facts import Fact
@@ -95,6 +95,8 @@ def engines() -> Iterator[Callable[[str], Engine]]:
     yield opener
     for engine in opened:
         engine.dispose()
+        if engine.dialect.name == "postgresql":
+            _drop(engine.url)
 
 
 @pytest.fixture
@@ -141,6 +143,14 @@ def _new_database(server: "PostgresServer", name: str, template: str = "template
     return server.get_uri(name)
 
 
+def _drop(url: URL) -> None:
+    """Remove a database: all of them at the end would be some hundred thousand files."""
+    admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"drop database if exists {url.database} with (force)"))
+    admin.dispose()
+
+
 class FixedClock:
     """A clock that stands where the test put it."""
 
@@ -172,7 +182,7 @@ class Bookkeeping:
                 ("device_idle_w", "gpu", "100"), ("device_max_w", "gpu", "400"),
                 ("pue", "DEU", "1.2"), ("grid_ci", "DEU", "380.95"),
             ):  # fmt: skip
-                connection.execute(insert(t.coefficient), _coefficient(kind, key, value))
+                connection.execute(insert(rates.coefficient), _coefficient(kind, key, value))
 
     def price(
         self, sku: str, nano: int, valid_from_us: int = 0, recorded_us: int = 0,
@@ -182,7 +192,7 @@ class Bookkeeping:
         price = PriceDeclaration(sku, kind, "USD", "device_hour", nano, valid_from_us, "test")
         row = {"price_id": price.row_id, **asdict(price), "recorded_us": recorded_us}
         with self.engine.begin() as connection:
-            connection.execute(insert(t.price), row)
+            connection.execute(insert(rates.price), row)
         return price.row_id
 
     def post(self, *facts: Fact) -> int:
@@ -219,3 +229,12 @@ def new_books(new_engine: Callable[[], Engine], tmp_path: Path) -> Callable[[], 
 def books(new_books: Callable[[], Bookkeeping]) -> Bookkeeping:
     """One empty ledger."""
     return new_books()
+
+
+def forge(engine: Engine, table: str, statement: str) -> None:
+    """What the owner of the database can do to a row who takes the lock off its table first."""
+    sqlite = engine.dialect.name == "sqlite"
+    lock = f"{table}_no_update" if sqlite else f"{table}_no_change on {table}"
+    with engine.begin() as connection:
+        connection.execute(text(f"drop trigger {lock}"))
+        assert connection.execute(text(statement)).rowcount == 1

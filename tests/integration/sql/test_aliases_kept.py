@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from steelyard.adapters.sql.aliases import AliasStore
 from steelyard.adapters.sql.auto_rollouts import AutoRolloutStore
@@ -16,6 +16,8 @@ from steelyard.domain.deletion import Deletion
 from steelyard.domain.evidence import Evidence
 from steelyard.domain.model_version import FlopsProfile, ModelVersion, Signature, TensorSpec
 from steelyard.domain.presets import PRESETS
+
+from .conftest import forge
 
 pytestmark = pytest.mark.integration
 
@@ -51,13 +53,7 @@ def test_a_forged_drift_is_found(engine: Engine) -> None:
         store.record(replace(FOUND, found=found))
     rollouts = RolloutStore(engine)
     assert rollouts.first_break() is None
-    sqlite = engine.dialect.name == "sqlite"
-    with engine.begin() as connection:
-        connection.execute(text(
-            "drop trigger alias_drift_no_update" if sqlite
-            else "drop trigger alias_drift_no_change on alias_drift"
-        ))  # fmt: skip
-        connection.execute(text("update alias_drift set found = 7 where seq = 1"))
+    forge(engine, "alias_drift", "update alias_drift set found = 7 where seq = 1")
     broken = rollouts.first_break()
     assert broken is not None and (broken[0], broken[1].seq) == ("alias_drift", 1)
 

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import Engine, Table, Text, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from steelyard.adapters.sql.tables import APPEND_ONLY, account, metadata, period
+from steelyard.adapters.sql.schema import APPEND_ONLY, SCHEMA
+from steelyard.adapters.sql.tables.ledger import account, period
 from steelyard.domain.hash_chain import GENESIS
 
 pytestmark = pytest.mark.integration
@@ -43,7 +44,7 @@ def _content(engine: Engine) -> dict[str, Sequence[Any]]:
 def filled(engine: Engine) -> Engine:
     """A database with one row in every table."""
     with engine.begin() as connection:
-        for table in metadata.sorted_tables:
+        for table in SCHEMA.sorted_tables:
             connection.execute(insert(table), _row(table))
             if table is account:
                 connection.execute(insert(table), {**_row(table), "account_id": 2, "path": "2"})

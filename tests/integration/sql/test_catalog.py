@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from steelyard.adapters.sql import catalog as shipped
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.catalog import CatalogStore
+from steelyard.adapters.sql.tables import rates
 from steelyard.domain.catalog_cells import KINDS, moment_us
 from steelyard.domain.compute import PEAK_DATATYPES
 from steelyard.domain.cost import price_at
@@ -63,7 +63,7 @@ def rows(engine: Engine) -> list[object]:
     with engine.begin() as connection:
         return [
             tuple(row)
-            for table in (t.price, t.coefficient)
+            for table in (rates.price, rates.coefficient)
             for row in connection.execute(select(table).order_by(*table.primary_key))
         ]
 
@@ -258,7 +258,7 @@ def test_lookups_in_the_database_are_the_books(
     found = store.rate_book(clock.at_us).intensity("NLD", NOW)
     assert found is not None and found.value == Fraction("268.48000000000000000001")
     with engine.begin() as connection:
-        count = connection.scalar(select(func.count()).select_from(t.coefficient))
+        count = connection.scalar(select(func.count()).select_from(rates.coefficient))
     assert count == len(shipped.shipped_coefficients()) + 1
 
 

@@ -84,17 +84,21 @@ def test_of_two_that_were_worked_out_at_once_one_is_posted(ledger: LedgerStore) 
     assert [t.amount for b in ledger.batches("three") for t in ledger.transfers(b.batch_id)] == [60]
 
 
-def test_a_cut_tail_differs_from_the_head_that_was_noted(
-    ledger: LedgerStore, engine: Engine
-) -> None:
-    """The rest still holds when sums are cut too: only a head kept elsewhere shows it (A16)."""
-    noted = ledger.head()
+def _cut_the_tail(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("alter table entry disable trigger user"))
         else:
             connection.execute(text("drop trigger entry_no_delete"))
         connection.execute(text("delete from entry where seq = 5"))
+
+
+def test_a_cut_tail_differs_from_the_head_that_was_noted(
+    ledger: LedgerStore, engine: Engine
+) -> None:
+    """The rest still holds when sums are cut too: only a head kept elsewhere shows it (A16)."""
+    noted = ledger.head()
+    _cut_the_tail(engine)
     cut = ledger.first_break()
     assert cut is not None and "balances" in cut.what
     ledger.rebuild()
@@ -105,12 +109,7 @@ def test_a_cut_tail_differs_from_the_head_that_was_noted(
 def test_a_cut_behind_a_published_head_is_found(ledger: LedgerStore, engine: Engine) -> None:
     """The ledger publishes its head once a day; cutting below it is named (A16)."""
     ledger.publish_head(300)
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("alter table entry disable trigger user"))
-        else:
-            connection.execute(text("drop trigger entry_no_delete"))
-        connection.execute(text("delete from entry where seq = 5"))
+    _cut_the_tail(engine)
     ledger.rebuild()
     found = ledger.first_break()
     assert found is not None and found.seq == 5 and "1970-01-01" in found.what

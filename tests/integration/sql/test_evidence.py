@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
+from tests.registry_client import client_of
 
 from steelyard.adapters.sql.evidence import EvidenceStore
 from steelyard.bootstrap import Platform
@@ -16,6 +16,8 @@ from steelyard.domain.evidence_record import EvidenceRecord
 from steelyard.domain.gates import GatePolicy, PolicyRecord
 from steelyard.domain.model_version import Candidate, Signature
 from steelyard.settings import Settings
+
+from .conftest import forge
 
 pytestmark = pytest.mark.integration
 
@@ -28,17 +30,6 @@ EVIDENCE = Evidence(
 def record(evidence: Evidence, at_us: int, origin: Any = "measured") -> EvidenceRecord:
     """A record of m/1."""
     return EvidenceRecord("m", 1, evidence, evidence_digest(evidence), origin, "ada", at_us)
-
-
-def forge(engine: Engine, statement: str) -> None:
-    """What the owner of the database can do who takes the lock off first."""
-    sqlite = engine.dialect.name == "sqlite"
-    with engine.begin() as connection:
-        connection.execute(text(
-            "drop trigger evidence_no_update" if sqlite
-            else "drop trigger evidence_no_change on evidence"
-        ))  # fmt: skip
-        assert connection.execute(text(statement)).rowcount == 1
 
 
 def test_records_are_kept_in_order_and_once(engine: Engine) -> None:
@@ -59,7 +50,7 @@ def test_nobody_edits_a_record_in_the_ledger(engine: Engine) -> None:
     for statement in (edit, "delete from evidence"):
         with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
             connection.execute(text(statement))
-    forge(engine, edit)
+    forge(engine, "evidence", edit)
     with pytest.raises(Refused, match="m/1 was changed") as refused:
         store.records("m", 1)
     assert evidence_digest(EVIDENCE) in refused.value.message
@@ -71,14 +62,13 @@ def test_a_version_with_a_record_that_was_edited_in_the_ledger_takes_no_traffic(
     """Deploying it is refused on either database, whatever reason an operator gives."""
     url = SecretStr(engine.url.render_as_string(hide_password=False))
     platform = Platform(Settings(home=tmp_path / "home", database_url=url))
-    uri = platform.settings.registry_uri
-    run = MlflowClient(tracking_uri=uri, registry_uri=uri).create_run("0").info
+    run = client_of(platform).create_run("0").info
     version = platform.registry.register(
         Candidate("m", run.run_id, f"{run.artifact_uri}/model", "model.onnx", "a" * 64, 10, "fp32",
                   "trained", Signature((), ()), evidence=EVIDENCE)
     )  # fmt: skip
     platform.gates.learn(version)
-    forge(engine, "update evidence set document = replace(document, '0.9', '0.99')")
+    forge(engine, "evidence", "update evidence set document = replace(document, '0.9', '0.99')")
     for override in (None, "the fair is tomorrow"):
         with pytest.raises(Refused, match="The ledger's evidence of m/1 was changed"):
             platform.rollouts.deploy("m", 1, "ada", override)

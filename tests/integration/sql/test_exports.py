@@ -16,9 +16,9 @@ import pyarrow.parquet as parquet
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.budgets import BudgetStore
 from steelyard.adapters.sql.charges import ChargeStore
+from steelyard.adapters.sql.tables import rates
 from steelyard.adapters.tabular_files import write_table
 from steelyard.domain.charge import DAY_US, Selection
 from steelyard.domain.errors import InvalidInput, NotFound, SteelyardError
@@ -76,7 +76,7 @@ class Office:
                "unit": "device_hour", "price_nano": nano, "valid_from_us": 0, "recorded_us": 0,
                "source": "test", **fields}  # fmt: skip
         with self.engine.begin() as connection:
-            connection.execute(insert(t.price), row)
+            connection.execute(insert(rates.price), row)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.facts import FactStore, Ingested
+from steelyard.adapters.sql.tables import audit, measured
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import (
@@ -19,7 +19,14 @@ from steelyard.domain.metering import (
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
-TABLES = (t.resource, t.resource_end, t.run_attempt, t.supply_window, t.usage_window, t.prediction)
+TABLES = (
+    measured.resource,
+    measured.resource_end,
+    measured.run_attempt,
+    measured.supply_window,
+    measured.usage_window,
+    audit.prediction,
+)
 
 
 def _supply(n: int, reserved_us: int = 10 * SECOND, **more: Any) -> SupplyWindow:
@@ -110,7 +117,7 @@ def test_unknown_energy_stays_unknown(engine: Engine) -> None:
         [*_facts()[:1], _supply(0), _supply(1, energy_mj=0, energy_method="counter_cpu")], 1
     )
     with engine.connect() as connection:
-        s = t.supply_window
+        s = measured.supply_window
         rows = connection.execute(select(s.c.energy_mj, s.c.cpu_us).order_by(s.c.seq)).all()
     assert [tuple(row) for row in rows] == [(None, None), (0, None)]
 

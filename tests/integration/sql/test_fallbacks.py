@@ -47,7 +47,7 @@ def arms(engine: Engine) -> ArmStore:
 
 def test_they_are_errors_of_the_candidate(arms: ArmStore) -> None:
     """Three of its four, cached or not, whatever stable answered; none of stable's."""
-    found = arms.intervals(Metric("errors"), STRETCH)
+    found = arms.intervals(Metric("errors"), STRETCH).found
     assert found == {(1, 0): Interval(4, 3, 2, 1)}
     canary, stable = arms.spread(Metric("errors"), STRETCH)
     assert (canary, stable) == (Spread(4, 3, 3, 3, 4), Spread(2, 1, 1, 1, 2))
@@ -56,7 +56,7 @@ def test_they_are_errors_of_the_candidate(arms: ArmStore) -> None:
 @pytest.mark.parametrize("name", ["latency", "cost", "timeouts"])
 def test_they_tell_nothing_else_of_anybody(arms: ArmStore, name: str) -> None:
     """How long it took, or what it cost, was stable's doing in a canary's place."""
-    found = arms.intervals(Metric(name, slo_ms=50), STRETCH)  # type: ignore[arg-type]
+    found = arms.intervals(Metric(name, slo_ms=50), STRETCH).found  # type: ignore[arg-type]
     assert [(one.n_canary, one.n_stable) for one in found.values()] == [(1, 2)]
 
 

@@ -78,7 +78,7 @@ def test_what_a_crash_left_out_of_the_history_is_found(store: RolloutStore) -> N
 
 def test_what_rollouts_wait_for_is_told_of_all_at_once(store: RolloutStore) -> None:
     """Whoever was changed meanwhile keeps its own reason, and nobody's next change is hindered."""
-    token = store.acquire_lease("controller", "one", 1_000, 100)
+    token = store.leases.acquire("controller", "one", 1_000, 100)
     assert token is not None
     opened = store.all_open()
     assert len(opened) > 1

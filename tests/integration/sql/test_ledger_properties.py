@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.tables import ledger
 from steelyard.domain.errors import Refused
 from steelyard.domain.facts import Fact
 from steelyard.domain.ledger import QUANTITIES
@@ -120,7 +120,7 @@ def _balances(books: Bookkeeping) -> list[Any]:
 
 def _sums(books: Bookkeeping) -> dict[str, list[tuple[Any, ...]]]:
     """The sums that reports read, by account path."""
-    a, r = t.account, projections.rollup_day
+    a, r = ledger.account, projections.rollup_day
     with books.engine.connect() as connection:
         days = connection.execute(
             select(a.c.path, a.c.unit, r.c.day, r.c.tier, r.c.amount)

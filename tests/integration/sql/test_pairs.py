@@ -132,7 +132,7 @@ def test_a_unit_differs_or_not_with_its_first_pair(told: Told) -> None:
             cell = expected.setdefault(pair.key, [0, 0])
             cell[0] += 1
             cell[1] += pair.candidate != pair.stable
-    found = told(pairs).intervals(DIFFER, _stretch())
+    found = told(pairs).intervals(DIFFER, _stretch()).found
     assert found == {key: Interval(n, x, 0, 0) for key, (n, x) in expected.items()}
     assert sum(x for _, x in expected.values()) > 5
 
@@ -156,9 +156,9 @@ def test_a_unit_is_graded_until_one_alone_is_wrong(told: Told) -> None:
         key: Interval(len(n), len(c), len(n), len(s)) for key, (n, c, s) in cells.items()
     }  # fmt: skip
     arms = told(pairs)
-    assert arms.intervals(PAIRED, _stretch()) == expected
+    assert arms.intervals(PAIRED, _stretch()).found == expected
     later = {key: row for key, row in expected.items() if key[1] >= ORIGIN + 2 * LENGTH}
-    assert later and arms.intervals(PAIRED, _stretch(ORIGIN + 2 * LENGTH)) == later
+    assert later and arms.intervals(PAIRED, _stretch(ORIGIN + 2 * LENGTH)).found == later
     assert {row.n_canary == row.n_stable for row in expected.values()} == {True}
 
 
@@ -167,8 +167,8 @@ def test_a_user_who_always_breaks_one_of_them_counts_once(told: Told) -> None:
     pairs = [Pair(n, ORIGIN + n, "ada", True, 1, 0, 0) for n in range(50)]
     pairs += [Pair(n, ORIGIN + n, f"u{n}", True, 0, 0, 0) for n in range(50, 53)]
     arms = told(pairs)
-    assert arms.intervals(PAIRED, _stretch()) == {(1, ORIGIN): Interval(4, 1, 4, 0)}
-    assert arms.intervals(DIFFER, _stretch()) == {(1, ORIGIN): Interval(4, 1, 0, 0)}
+    assert arms.intervals(PAIRED, _stretch()).found == {(1, ORIGIN): Interval(4, 1, 4, 0)}
+    assert arms.intervals(DIFFER, _stretch()).found == {(1, ORIGIN): Interval(4, 1, 0, 0)}
 
 
 def test_copies_that_fail_are_the_candidate_s_failures(told: Told) -> None:

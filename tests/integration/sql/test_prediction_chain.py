@@ -13,12 +13,12 @@ from sqlalchemy import Engine, Table, Text, delete, func, insert, select, text, 
 from sqlalchemy.exc import IntegrityError
 
 from steelyard.adapters.spool import Producer, SpoolFolder
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import migrate, reading, upgrade
 from steelyard.adapters.sql.erasures import ErasureStore
 from steelyard.adapters.sql.facts import FactStore, Ingested
 from steelyard.adapters.sql.labels import LabelStore
 from steelyard.adapters.sql.predictions import PredictionStore
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS
 from steelyard.services.metering import Metering
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.integration
 
 DAY = 86_400_000_000
 NOW = 1_000 * DAY
-CHAINED = (t.prediction, t.prediction_aside, t.prediction_segment, t.prediction_erasure,
-           t.audit_head)  # fmt: skip
+CHAINED = (audit.prediction, audit.prediction_aside, audit.prediction_segment,
+           audit.prediction_erasure, audit.audit_head)  # fmt: skip
 
 
 def _record(name: str, at_us: int = NOW, model: str = "digits") -> PredictionRecord:
@@ -147,7 +147,7 @@ def _find(
 
 def test_a_wrong_row_is_named(stored: PredictionStore, engine: Engine) -> None:
     """Whoever has to look knows which prediction was changed, and where it stands."""
-    p = t.prediction
+    p = audit.prediction
     with _forced(engine) as connection:
         connection.execute(update(p).where(p.c.prediction_id == "l-2").values(version=2))
     assert stored.check().broken == (
@@ -158,7 +158,7 @@ def test_a_wrong_row_is_named(stored: PredictionStore, engine: Engine) -> None:
 
 def test_a_missing_added_or_swapped_row_is_found(stored: PredictionStore, engine: Engine) -> None:
     """Records cannot come, go or change places."""
-    p, a = t.prediction, t.prediction_aside
+    p, a = audit.prediction, audit.prediction_aside
 
     def what(*changes: Any) -> str:
         with engine.connect() as connection:
@@ -193,7 +193,7 @@ def test_a_missing_added_or_swapped_segment_is_found(
     stored: PredictionStore, engine: Engine
 ) -> None:
     """Segments with all of their predictions cannot go unseen either, the newest included."""
-    p, s, a = t.prediction, t.prediction_segment, t.prediction_aside
+    p, s, a = audit.prediction, audit.prediction_segment, audit.prediction_aside
     tables = (s, p, a)
 
     def what(*changes: Any) -> str:
@@ -305,8 +305,8 @@ def test_only_whole_segments_past_their_time_go(
     assert retention.erase("ada") == []
     assert [store.prediction(name) is None for name in "abcde"] == [True, True, False, False, False]
     with reading(engine) as connection:
-        labels = set(connection.execute(select(t.label.c.prediction_id)).scalars())
-        erasure = connection.execute(select(t.prediction_erasure)).mappings().one()
+        labels = set(connection.execute(select(audit.label.c.prediction_id)).scalars())
+        erasure = connection.execute(select(audit.prediction_erasure)).mappings().one()
     assert labels == {"c", "e"}
     assert (erasure["records"], erasure["retention_days"], erasure["actor"]) == (2, 30, "ada")
     check = store.check()
@@ -406,7 +406,7 @@ def test_any_flipped_bit_is_found(stored: PredictionStore, engine: Engine) -> No
             assert stored.check().broken, (table.name, rowid, name, changed)
         finally:
             with _forced(engine) as connection:
-                moved = name == "seq" and table is not t.audit_head
+                moved = name == "seq" and table is not audit.audit_head
                 _set(connection, table, changed if moved else rowid, name, kept)
 
     flip()
@@ -436,6 +436,6 @@ def test_the_check_counts_what_it_went_through(stored: PredictionStore, engine: 
     check = stored.check()
     assert (check.segments, check.predictions, check.erased) == (4, 10, 1)
     with reading(engine) as connection:
-        newest = connection.execute(select(func.max(t.prediction_segment.c.seq))).scalar_one()
+        newest = connection.execute(select(func.max(audit.prediction_segment.c.seq))).scalar_one()
     assert check.head == (newest, stored.hash_of_segment(str(newest)))
     assert stored.hash_of_segment("nine") is None

@@ -235,27 +235,28 @@ def test_flops_of_a_run_without_a_version_stand_in_a_line_of_their_own(books: Re
     assert statement.per_training_run.cost_nano == 3_000_000_000
 
 
+def _side_by_side(books: Reporting, days: range, first: int, second: int) -> None:
+    """So many seconds of a/1 and of a/2 on each of the days, and the morning after the last."""
+    for day in days:
+        books.serve(day, "a", 1, first)
+        books.serve(day, "a", 2, second)
+    books.books.post()
+    books.clock.at_us = days.stop * DAY
+
+
 def test_a_variant_pays_itself_back_over_paired_days(books: Reporting) -> None:
     """Twenty days side by side: an interval and a verdict; three days: not proven, a point."""
     books.train(START, "a", "r1", 3_600)
     books.train(START, "a", "r2", 3_600)
     books.register("a", 1, "r1")
     books.register("a", 2, "r2", 1)
-    for day in range(START, START + 3):
-        books.serve(day, "a", 1, 600)
-        books.serve(day, "a", 2, 300)
-    books.books.post()
-    books.clock.at_us = (START + 3) * DAY
+    _side_by_side(books, range(START, START + 3), 600, 300)
     early = books.statements.model("a").versions[1].pay_back
     assert early is not None
     assert (early.verdict, early.point_estimate, early.paired_days) == ("not_proven", True, 3)
     assert early.requests == 1_200  # $3 of making over $0.0025 a request
     assert early.requests_low is None
-    for day in range(START + 3, START + 20):
-        books.serve(day, "a", 1, 600)
-        books.serve(day, "a", 2, 300)
-    books.books.post()
-    books.clock.at_us = (START + 20) * DAY
+    _side_by_side(books, range(START + 3, START + 20), 600, 300)
     found = books.statements.model("a").versions[1].pay_back
     assert found is not None
     assert (found.verdict, found.point_estimate, found.paired_days) == ("pays", False, 20)
@@ -275,11 +276,7 @@ def test_a_variant_that_is_not_cheaper_never_pays(books: Reporting) -> None:
     books.train(START, "a", "r2", 3_600)
     books.register("a", 1, "r1")
     books.register("a", 2, "r2", 1)
-    for day in range(START, START + 15):
-        books.serve(day, "a", 1, 300)
-        books.serve(day, "a", 2, 600)
-    books.books.post()
-    books.clock.at_us = (START + 15) * DAY
+    _side_by_side(books, range(START, START + 15), 300, 600)
     found = books.statements.model("a").versions[1].pay_back
     assert found is not None
     assert (found.verdict, found.requests, found.point_estimate) == ("never", None, False)

@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
-from steelyard.adapters.sql import tables
 from steelyard.adapters.sql.arms import ArmStore
 from steelyard.adapters.sql.facts import FactStore
 from steelyard.adapters.sql.labels import LabelStore
 from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.rollouts import RolloutStore
+from steelyard.adapters.sql.tables import delivery
 from steelyard.domain.analysis import Metric, MetricName
 from steelyard.domain.audit import ArmName, PredictionRecord
 from steelyard.domain.e_process import Interval
@@ -104,7 +104,7 @@ def test_a_table_rests_on_what_was_seen_of_all_candidates(store: RolloutStore) -
 
 def test_a_table_is_confirmed_from_the_first_time_on(store: RolloutStore) -> None:
     """Seen again after a restart, or within a later one: what bakes does not begin anew."""
-    token = store.acquire_lease("controller", "one", 1_000, 10_000)
+    token = store.leases.acquire("controller", "one", 1_000, 10_000)
     assert token is not None
     (stored,) = store.create([(_rollout(), CHANGE)])
     after = replace(stored.rollout, condition="progressing", step=0, weight_bp=500)
@@ -130,10 +130,10 @@ def test_two_writers_do_not_overwrite_each_other(store: RolloutStore) -> None:
 def test_a_controller_that_lost_its_lease_writes_nothing(store: RolloutStore) -> None:
     """A second controller takes over after the time is up; the first one's number is refused."""
     (stored,) = store.create([(_rollout(), CHANGE)])
-    first = store.acquire_lease("controller", "one", 1_000, 100)
-    assert store.acquire_lease("controller", "two", 1_050, 100) is None
-    assert store.acquire_lease("controller", "one", 1_050, 100) == first
-    second = store.acquire_lease("controller", "two", 1_200, 100)
+    first = store.leases.acquire("controller", "one", 1_000, 100)
+    assert store.leases.acquire("controller", "two", 1_050, 100) is None
+    assert store.leases.acquire("controller", "one", 1_050, 100) == first
+    second = store.leases.acquire("controller", "two", 1_200, 100)
     assert first is not None and second is not None and second > first
     after = replace(stored.rollout, condition="progressing", step=0, weight_bp=500)
     with pytest.raises(Conflict, match="lease"):
@@ -141,12 +141,12 @@ def test_a_controller_that_lost_its_lease_writes_nothing(store: RolloutStore) ->
     with pytest.raises(Conflict, match="lease"):
         store.save(stored, replace(after, reason="x"), CHANGE, 1_201, first)
     with pytest.raises(Conflict, match="lease"):
-        store.observe("r1", "errors", {(1, 0): Interval(1, 0, 1, 0)}, 1_201, first)
+        store.observations.keep("r1", "errors", {(1, 0): Interval(1, 0, 1, 0)}, 1_201, first)
     with pytest.raises(Conflict, match="lease"):
         store.promote(_promotion("r1", 2), first)
     with pytest.raises(Conflict, match="lease"):
         store.confirm("m", 1, 1_201, first)
-    assert store.observations("r1") == {} and store.promotions("m") == []
+    assert store.observations.by_metric("r1") == {} and store.promotions("m") == []
     assert _moved(store, stored, after, 1_202, second).row_version == 2
     store.confirm("m", 1, 1_203, second)
     assert store.open_rollouts("m")[0].rollout.confirmed_us == 1_203
@@ -183,7 +183,7 @@ def test_a_table_from_before_there_were_shares_is_read(
     row = {"model": "m", "generation": 7, "rollout_id": "r1", "stable": 1, "canary": canary,
            "weight_bp": weight_bp, "lineage": "r1", "step": 0, "created_us": 5}  # fmt: skip
     with engine.begin() as connection:
-        connection.execute(tables.traffic_intent.insert(), row)
+        connection.execute(delivery.traffic_intent.insert(), row)
     assert store.route("m") == Route("m", 1, 7, shares, "r1")
 
 
@@ -231,13 +231,15 @@ def test_a_changed_history_is_named(
 
 def test_observations_are_kept_as_first_seen(store: RolloutStore) -> None:
     """A closed interval is evidence; a second look with other counts does not move it."""
-    store.observe("r1", "errors", {(1, 0): Interval(10, 1, 90, 1)}, 1)
-    store.observe("r1", "errors", {(1, 0): Interval(99, 9, 9, 9), (1, 60): Interval(1, 0, 9, 0)}, 2)
-    assert store.observations("r1") == {
+    store.observations.keep("r1", "errors", {(1, 0): Interval(10, 1, 90, 1)}, 1)
+    store.observations.keep(
+        "r1", "errors", {(1, 0): Interval(99, 9, 9, 9), (1, 60): Interval(1, 0, 9, 0)}, 2
+    )
+    assert store.observations.by_metric("r1") == {
         "errors": [Interval(10, 1, 90, 1), Interval(1, 0, 9, 0)]
     }  # fmt: skip
-    assert store.observed_until("r1", "errors") == 60
-    assert store.observed_until("r1", "labels") is None
+    assert store.observations.newest_start("r1", "errors") == 60
+    assert store.observations.newest_start("r1", "labels") is None
 
 
 def _predictions(count: int) -> list[PredictionRecord]:
@@ -324,9 +326,11 @@ def test_intervals_count_a_unit_until_its_first_event(engine: Engine, metric: Me
         ))
         for key in units
     }  # fmt: skip
-    assert arms.intervals(metric, _stretch()) == expected
+    assert arms.intervals(metric, _stretch()).found == expected
     later = {key: row for key, row in expected.items() if key[1] >= ORIGIN + 2 * LENGTH}
-    assert arms.intervals(metric, _stretch(ORIGIN + 2 * LENGTH)) == later
+    assert arms.intervals(metric, _stretch(ORIGIN + 2 * LENGTH)).found == later
+    before = arms.intervals(metric, _stretch(ORIGIN, ORIGIN + 2 * LENGTH))
+    assert arms.intervals(metric, _stretch(ORIGIN + 2 * LENGTH), before.had).found == later
 
 
 def test_what_devices_worked_is_summed(engine: Engine) -> None:
@@ -339,7 +343,7 @@ def test_what_devices_worked_is_summed(engine: Engine) -> None:
         side = 0 if r.arm == "canary" else 2
         cell[side] += 1
         cell[side + 1] += r.busy_ns // 1_000
-    found = arms.intervals(Metric("cost"), _stretch())
+    found = arms.intervals(Metric("cost"), _stretch()).found
     assert found == {key: Interval(*cell) for key, cell in expected.items()}
 
 
@@ -401,7 +405,7 @@ def test_what_the_shadow_answered_is_compared_with_the_live_answer(engine: Engin
         )
     ]  # fmt: skip
     FactStore(engine).ingest(records, 1)
-    found = ArmStore(engine).intervals(Metric("disagreement", limit=0.1), _stretch())
+    found = ArmStore(engine).intervals(Metric("disagreement", limit=0.1), _stretch()).found
     assert found == {(3, ORIGIN): Interval(3, 2, 0, 0)}
 
 
@@ -421,6 +425,6 @@ def test_the_energy_of_both_versions_is_compared(engine: Engine) -> None:
                             "inference", "serve", requests=10 * version),
             ]  # fmt: skip
     FactStore(engine).ingest(facts, 1)
-    assert ArmStore(engine).intervals(Metric("energy"), _stretch()) == {
+    assert ArmStore(engine).intervals(Metric("energy"), _stretch()).found == {
         (0, ORIGIN): Interval(20, 91, 10, 41), (0, ORIGIN + LENGTH): Interval(20, 92, 10, 42)
     }  # fmt: skip

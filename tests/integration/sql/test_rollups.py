@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.tables import ledger, metadata
 from steelyard.domain.facts import Fact
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
@@ -59,7 +59,7 @@ def history(books: Bookkeeping) -> Bookkeeping:
 
 def _table(books: Bookkeeping, name: str) -> list[tuple[Any, ...]]:
     """Every row of a sum, but those of nothing: what cancelled out may stay as 0 or go."""
-    table = t.metadata.tables[name]
+    table = metadata.tables[name]
     with books.engine.connect() as connection:
         rows = [tuple(row) for row in connection.execute(select(table))]
     return sorted((r for r in rows if "amount" not in table.c or r[-1]), key=str)
@@ -69,7 +69,7 @@ SUMS = ("balance", "rollup_day", "model_day", "model_month", "usage_day", "usage
 
 
 def _ids(books: Bookkeeping) -> dict[tuple[str, str], int]:
-    a = t.account.c
+    a = ledger.account.c
     with books.engine.connect() as connection:
         query = select(a.path, a.unit, a.account_id)
         return {(row.path, row.unit): row.account_id for row in connection.execute(query)}
@@ -92,7 +92,7 @@ def test_balances_and_days_are_the_fold_of_the_entries(history: Bookkeeping) -> 
 
 def test_models_days_and_months_are_the_fold_of_the_days(history: Bookkeeping) -> None:
     """Without versions and replicas there are fewer rows of the same amounts, also of nobody's."""
-    a, r = t.account.c, t.metadata.tables["rollup_day"]
+    a, r = ledger.account.c, metadata.tables["rollup_day"]
     with history.engine.connect() as connection:
         query = select(a.model, a.phase, a.role, a.unit, r.c.day, r.c.tier, r.c.amount).join(
             r, r.c.account_id == a.account_id

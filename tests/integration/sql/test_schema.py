@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, inspect, select, text
 from steelyard.adapters.sql.database import VERSION_TABLE, migrate, reading, upgrade
 from steelyard.adapters.sql.ledger import LedgerStore
 from steelyard.adapters.sql.projections import PROJECTIONS
-from steelyard.adapters.sql.tables import metadata
+from steelyard.adapters.sql.schema import SCHEMA
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
@@ -23,7 +23,7 @@ def test_the_migrations_make_the_declared_tables(engine: Engine) -> None:
     """After migrating, nothing is left for alembic to change."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        difference = compare_metadata(context, metadata)
+        difference = compare_metadata(context, SCHEMA)
     assert difference == []
 
 
@@ -33,7 +33,7 @@ def test_migrating_twice_changes_nothing(empty_engine: Engine) -> None:
     before = sorted(inspect(empty_engine).get_table_names())
     assert not migrate(empty_engine)
     assert sorted(inspect(empty_engine).get_table_names()) == before
-    assert set(metadata.tables) < set(before)
+    assert set(SCHEMA.tables) < set(before)
 
 
 def test_a_ledger_of_the_first_schema_is_brought_up_with_its_sums(
@@ -49,7 +49,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_with_its_sums(
     old = {name: [c["name"] for c in inspected.get_columns(name)]
            for name in inspected.get_table_names()}  # fmt: skip
     with reading(books.engine) as source, empty_engine.begin() as target:
-        for table in metadata.sorted_tables:
+        for table in SCHEMA.sorted_tables:
             if table.name in old and table not in PROJECTIONS:
                 wanted = select(*(table.c[name] for name in old[table.name]))
                 rows = source.execute(wanted).mappings().all()

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.facts import Completeness
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.facts import Fact
 from steelyard.domain.ledger import Posting
 from steelyard.domain.metering import BootEnd, Resource, ResourceEnd, SupplyWindow, UsageWindow
@@ -193,7 +193,7 @@ def test_a_posting_of_what_was_taken_back_meanwhile_is_void(books: Bookkeeping) 
     books.facts.ingest(LATE, books.clock.at_us)
     assert books.ledger.post([Posting((), windows=(stale.supply.idem_key,))], 1) == 0
     with books.engine.connect() as connection:
-        posted = connection.execute(select(t.posted_window.c.idem_key)).scalars().all()
+        posted = connection.execute(select(ledger.posted_window.c.idem_key)).scalars().all()
     assert stale.supply.idem_key not in posted
 
 
@@ -262,8 +262,8 @@ def test_a_forged_return_is_found(books: Bookkeeping) -> None:
     """Silence that was marked as taken back though nothing was heard: verify names it."""
     _thought_dead(books)
     with books.engine.begin() as connection:
-        key = connection.execute(select(t.inferred_window.c.idem_key)).scalar_one()
-        connection.execute(insert(t.superseded_window).values(idem_key=key, recorded_us=1))
+        key = connection.execute(select(measured.inferred_window.c.idem_key)).scalar_one()
+        connection.execute(insert(measured.superseded_window).values(idem_key=key, recorded_us=1))
     found = books.ledger.first_break()
     assert found is not None and found.what.startswith(f"the silence of {NAME} is charged")
     named = next(e for e in books.ledger.entries(found.seq))

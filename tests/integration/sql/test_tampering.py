@@ -17,8 +17,8 @@ from sqlalchemy import (
 )
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.ledger import LedgerStore
+from steelyard.adapters.sql.tables import ledger, measured, rates
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
 
 from .conftest import Bookkeeping
@@ -28,10 +28,10 @@ pytestmark = pytest.mark.integration
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 MONTH = 31 * 24 * HOUR
-ENTRY = [c.name for c in t.entry.columns]
-BATCH = [c.name for c in t.batch.columns]
-ACCOUNT = [c.name for c in t.account.columns]
-PERIOD = [c.name for c in t.period.columns if c.name not in ("closed_us", "closed_by")]
+ENTRY = [c.name for c in ledger.entry.columns]
+BATCH = [c.name for c in ledger.batch.columns]
+ACCOUNT = [c.name for c in ledger.account.columns]
+PERIOD = [c.name for c in ledger.period.columns if c.name not in ("closed_us", "closed_by")]
 """Who closed a period and when is a note; nothing depends on it."""
 
 
@@ -107,8 +107,8 @@ def _changed(table: Table, column: str) -> str:
     return f"coalesce({name}, 0) + 1000000"
 
 
-def _named(ledger: LedgerStore) -> int:
-    found = ledger.first_break()
+def _named(kept: LedgerStore) -> int:
+    found = kept.first_break()
     assert found is not None
     return found.seq
 
@@ -119,8 +119,8 @@ def test_any_changed_column_of_an_entry_is_named(posted: Bookkeeping, tamper: Ta
     assert head is not None
     for column in ENTRY:
         for seq in (1, 9, head.seq):
-            change = _changed(t.entry, column)
-            with tamper(t.entry, f"update entry set {column} = {change} where seq = {seq}"):
+            change = _changed(ledger.entry, column)
+            with tamper(ledger.entry, f"update entry set {column} = {change} where seq = {seq}"):
                 assert _named(posted.ledger) == seq, column
     assert posted.ledger.first_break() is None
 
@@ -133,8 +133,10 @@ def test_any_changed_column_of_a_batch_names_its_first_entry(
     batch_id = rows[-1][0]
     first = next(seq for one, seq in rows if one == batch_id)
     for column in BATCH:
-        change = _changed(t.batch, column)
-        with tamper(t.batch, f"update batch set {column} = {change} where batch_id = '{batch_id}'"):
+        change = _changed(ledger.batch, column)
+        with tamper(
+            ledger.batch, f"update batch set {column} = {change} where batch_id = '{batch_id}'"
+        ):
             assert _named(posted.ledger) == first, column
     assert posted.ledger.first_break() is None
 
@@ -143,7 +145,7 @@ def test_any_changed_column_of_an_account_names_the_first_entry_that_touches_it(
     posted: Bookkeeping, tamper: Tamper
 ) -> None:
     """Cost cannot be moved to another model, version or phase by renaming who paid (A16)."""
-    a, e = t.account, t.entry
+    a, e = ledger.account, ledger.entry
     for role in ("consumer", "idle", "supply", "pool", "overhead"):
         with posted.engine.connect() as connection:
             number = connection.execute(select(func.max(a.c.account_id)).where(a.c.role == role))
@@ -167,9 +169,9 @@ def test_a_changed_period_is_named_with_the_entry_it_was_closed_at(
     assert head is not None
     for column in PERIOD:
         chosen = {"totals": "'{}'", "status": "'open'"}
-        change = chosen.get(column) or _changed(t.period, column)
+        change = chosen.get(column) or _changed(ledger.period, column)
         where = "where period_id = '1970-01'"
-        with tamper(t.period, f"update period set {column} = {change} {where}"):
+        with tamper(ledger.period, f"update period set {column} = {change} {where}"):
             # A name that no entry knows is noticed where the first entry misses its month.
             expected = {"period_id": closing, "closing_seq": head.seq}.get(column, closing)
             assert _named(posted.ledger) == expected, column
@@ -197,7 +199,9 @@ def test_a_changed_balance_is_found_and_can_be_rebuilt(
         assert posted.ledger.balances() == before
 
 
-@pytest.mark.parametrize("table", [t.supply_window, t.usage_window], ids=lambda table: table.name)
+@pytest.mark.parametrize(
+    "table", [measured.supply_window, measured.usage_window], ids=lambda table: table.name
+)
 def test_any_changed_column_of_a_window_names_the_entry_that_it_was_charged_by(
     posted: Bookkeeping, tamper: Tamper, table: Table
 ) -> None:
@@ -219,9 +223,9 @@ def test_a_window_that_is_gone_or_was_slipped_in_is_found(
 ) -> None:
     """Neither less nor more was measured than what was charged."""
     u = "usage_window"
-    with tamper(t.usage_window, f"delete from {u} where resource_id = 'serve/shop/1'"):
+    with tamper(measured.usage_window, f"delete from {u} where resource_id = 'serve/shop/1'"):
         assert "windows" in posted.ledger.first_break().what  # type: ignore[union-attr]
-    with tamper(t.usage_window, f"update {u} set resource_id = 'serve/shop/1'"):
+    with tamper(measured.usage_window, f"update {u} set resource_id = 'serve/shop/1'"):
         assert posted.ledger.first_break() is not None
     assert posted.ledger.first_break() is None
 
@@ -231,8 +235,8 @@ def test_a_changed_price_or_coefficient_names_the_first_entry_that_cites_it(
 ) -> None:
     """A figure that money or carbon rests on is known by the digest of its row."""
     for table, key, cited in (
-        (t.price, "price_id", "price_id"),
-        (t.coefficient, "coef_id", "coef_ids"),
+        (rates.price, "price_id", "price_id"),
+        (rates.coefficient, "coef_id", "coef_ids"),
     ):
         kept = {e["seq"]: e[cited] for e in posted.ledger.entries() if e[cited]}
         first = min(kept)
@@ -249,13 +253,13 @@ def test_a_changed_price_or_coefficient_names_the_first_entry_that_cites_it(
 def test_a_deleted_entry_is_named(posted: Bookkeeping, tamper: Tamper) -> None:
     """A hole in the numbers is found where it begins (A16)."""
     for seq in (1, 7):
-        with tamper(t.entry, f"delete from entry where seq = {seq}"):
+        with tamper(ledger.entry, f"delete from entry where seq = {seq}"):
             assert _named(posted.ledger) == seq
 
 
 def test_two_swapped_entries_are_named(posted: Bookkeeping, tamper: Tamper) -> None:
     """The order is part of what is hashed (A16)."""
-    with tamper(t.entry, "update entry set seq = -1 where seq = 4"):
+    with tamper(ledger.entry, "update entry set seq = -1 where seq = 4"):
         _write(posted.engine, text("update entry set seq = 4 where seq = 5"))
         _write(posted.engine, text("update entry set seq = 5 where seq = -1"))
         assert _named(posted.ledger) == 4
@@ -264,8 +268,8 @@ def test_two_swapped_entries_are_named(posted: Bookkeeping, tamper: Tamper) -> N
 def test_a_batch_or_account_that_is_gone_is_named(posted: Bookkeeping, tamper: Tamper) -> None:
     """An entry is not left out of the check because what it points to was deleted."""
     batch = "delete from batch where batch_id = (select batch_id from entry where seq = 1)"
-    with tamper(t.batch, batch):
+    with tamper(ledger.batch, batch):
         assert _named(posted.ledger) == 1
-    with tamper(t.account, "delete from account where path = 'overhead:pue'"):
+    with tamper(ledger.account, "delete from account where path = 'overhead:pue'"):
         first = next(e["seq"] for e in posted.ledger.entries() if e["debit"] is None)
         assert _named(posted.ledger) == first

@@ -1,14 +1,17 @@
 """A recipe of the user's own that takes milliseconds, and a way to run it on the shared Ray."""
 
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.free_ports import free_ports
 
 from steelyard.settings import Settings
 from steelyard_workflows.environment import prepare
@@ -135,14 +138,39 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]
     return make
 
 
-@pytest.fixture(scope="session")
-def tiny_folder() -> Iterator[Path]:
-    """The folder with the user's code, which is not part of this repository."""
-    folder = Path(tempfile.mkdtemp(prefix="syt-tiny-"))
-    (folder / "tiny.py").write_text(TINY, encoding="utf-8")
+@contextmanager
+def importable(prefix: str) -> Iterator[Path]:
+    """A folder whose modules can be imported; a short path, because Ray puts sockets below it."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """This process's, without what other tests set for their Ray; for a platform of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
+    (port,) = free_ports(1)
+    return {**kept, "STEELYARD_HOME": str(home), "STEELYARD_RAY_PORT": str(port),
+            "STEELYARD_RAY_CPUS": "3"}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Iterator[Path]:
+    """The folder with the user's code, which is not part of this repository."""
+    with importable("syt-tiny-") as folder:
+        (folder / "tiny.py").write_text(TINY, encoding="utf-8")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[Settings]:
+    """A home of our own, without Ray: SQLite MLflow, artefacts, spool."""
+    folder = Path(tempfile.mkdtemp(prefix="sys-"))
+    made = Settings(home=folder)
+    prepare(made)
+    yield made
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -14,10 +14,11 @@ from typing import TypeVar
 
 import pytest
 import torch
-from torch import nn
+from tests.learning import learn
 
 from steelyard.adapters.spool import read, segments
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.cli.app import run
 from steelyard.domain.errors import SteelyardError
 from steelyard.domain.metering import SupplyWindow, UsageWindow
@@ -79,22 +80,9 @@ def trained(settings: Settings) -> ModelVersion:
     workflow = asking("team: vision\n")
     made = loaded(workflow)
     with tracked(settings, workflow, "train-digits_cnn", {"steelyard.kind": "train"}) as run_id:
-        learn(made.network, made.dataset.train.inputs, made.dataset.train.labels)
+        learn(made.network, made.dataset.train, epochs=4)
         run_report.keep_weights(settings, run_id, made.network)
         return publish(workflow, made.profile, settings, run_id, made.network, made.dataset)
-
-
-def learn(network: nn.Module, inputs: object, labels: object) -> None:
-    """Four epochs: good enough that answers mean something."""
-    images, wanted = torch.as_tensor(inputs), torch.as_tensor(labels)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for epoch in range(4):
-        order = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(epoch))
-        for rows in order.split(64):
-            loss = nn.functional.cross_entropy(network(images[rows]), wanted[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
 
 
 def asking(more: str = "") -> Workflow:
@@ -218,7 +206,7 @@ def serving(settings: Settings, trained: ModelVersion) -> Callable[[int], Platfo
         if platform.rollouts.stable("digits") is None:
             platform.rollouts.deploy("digits", number, "ada")
             ready = {("digits", number): ApplicationState("ready")}
-            token = platform.rollout_store.acquire_lease(
+            token = platform.rollout_store.leases.acquire(
                 "controller", "test", platform.clock.now_us(), 10**12
             )
             assert token is not None

@@ -1,9 +1,7 @@
 """Ctrl-C in the middle of ``steelyard train``: nothing is left behind, the cost is booked."""
 
-import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.settings import Settings
+
+from .conftest import environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
@@ -34,16 +34,6 @@ def home(new_home: Callable[[Path], Path]) -> Iterator[Path]:
     path = new_home(Path(tempfile.mkdtemp(prefix="syc-")))
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-def environment(home: Path) -> dict[str, str]:
-    """This process's, without what other tests set for their Ray."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return {**kept, "STEELYARD_HOME": str(home), "STEELYARD_RAY_PORT": str(port),
-            "STEELYARD_RAY_CPUS": "3"}  # fmt: skip
 
 
 def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:

@@ -5,11 +5,9 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +22,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
 from steelyard.adapters.spool import read, segments
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import Conflict, InvalidInput, Refused, Unavailable
 from steelyard.domain.metering import RunAttempt, UsageWindow
 from steelyard.domain.model_version import ModelVersion
@@ -34,19 +33,17 @@ from steelyard_workflows.compress import compress
 from steelyard_workflows.compression.claim import claimed
 from steelyard_workflows.compression.forecast import forecast, lines
 from steelyard_workflows.compression.order import ordered
-from steelyard_workflows.environment import prepare
 from steelyard_workflows.evaluation.evidence import Subject, measure, subject
 from steelyard_workflows.export import Artifact
-from steelyard_workflows.loading import loaded
 from steelyard_workflows.measure import measure_again
-from steelyard_workflows.publish import publish
 from steelyard_workflows.register import Entry, register
-from steelyard_workflows.tracking.run import tracked, wait_until_sent
-from steelyard_workflows.tracking.run_report import keep_weights
+from steelyard_workflows.tracking.run import tracked
 from steelyard_workflows.tracking.totals import accounted
 from steelyard_workflows.variants import bf16
 from steelyard_workflows.variants.kind import Bench, Value
-from steelyard_workflows.workflow_file import parse
+
+from .conftest import importable
+from .trained_here import trained
 
 pytestmark = [
     pytest.mark.integration,
@@ -148,25 +145,12 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def own_folder() -> Iterator[Path]:
     """The folder with the user's code, which is not part of this repository."""
-    folder = Path(tempfile.mkdtemp(prefix="syc-own-"))
-    (folder / "own.py").write_text(OWN, encoding="utf-8")
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def settings(own_folder: Path) -> Iterator[Settings]:
-    """A home of our own: SQLite MLflow, artefacts, spool."""
-    folder = Path(tempfile.mkdtemp(prefix="syc-"))
-    made = Settings(home=folder)
-    prepare(made)
-    yield made
-    shutil.rmtree(folder, ignore_errors=True)
+    with importable("syc-own-") as folder:
+        (folder / "own.py").write_text(OWN, encoding="utf-8")
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -181,27 +165,6 @@ def parent(settings: Settings) -> Callable[..., ModelVersion]:
         return known[key]
 
     return make
-
-
-def trained(settings: Settings, text: str, spoil: Callable[[Any], None]) -> ModelVersion:
-    """A registered version; ``spoil`` changes the network that the run keeps."""
-    workflow = parse(text)
-    made = loaded(workflow)
-    network, rows = made.network, made.dataset.train
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    inputs, labels = torch.from_numpy(rows.inputs), torch.from_numpy(rows.labels)
-    torch.manual_seed(0)
-    for _ in range(4):
-        for own in torch.randperm(len(rows)).split(64):
-            optimizer.zero_grad()
-            made.recipe.loss(network(inputs[own]), labels[own]).backward()
-            optimizer.step()
-    with tracked(settings, workflow, "train", {"steelyard.kind": "train"}) as run:
-        version = publish(workflow, made.profile, settings, run, network, made.dataset)
-        spoil(network)
-        keep_weights(settings, run, network)
-        wait_until_sent(settings, run)
-    return version
 
 
 def facts(settings: Settings, run_id: str, kind: type[Any]) -> list[Any]:

@@ -1,33 +1,28 @@
 """Variants for devices, of a version that was trained in this process: no Ray."""
 
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
 from steelyard_workflows.compress import compress
-from steelyard_workflows.environment import prepare
 from steelyard_workflows.evaluation.runtime import opened, outputs_of
 from steelyard_workflows.loading import loaded
-from steelyard_workflows.publish import publish
-from steelyard_workflows.tracking.run import tracked, wait_until_sent
-from steelyard_workflows.tracking.run_report import keep_weights
 from steelyard_workflows.variants import bundle_file
 from steelyard_workflows.variants.executorch import Program
 from steelyard_workflows.variants.kind import Value
 from steelyard_workflows.variants.tflite import Interpreted
 from steelyard_workflows.workflow_file import parse
+
+from .trained_here import trained
 
 pytestmark = [
     pytest.mark.integration,
@@ -37,35 +32,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    """A home of our own: SQLite MLflow, artefacts, spool."""
-    folder = Path(tempfile.mkdtemp(prefix="sye-"))
-    made = Settings(home=folder)
-    prepare(made)
-    yield made
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
 def parent(settings: Settings) -> ModelVersion:
     """The digits network after four epochs, registered with its weights kept."""
-    workflow = parse("recipe: digits_cnn\n")
-    made = loaded(workflow)
-    network, rows = made.network, made.dataset.train
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    inputs, labels = torch.from_numpy(rows.inputs), torch.from_numpy(rows.labels)
-    torch.set_num_threads(1)  # two are many times slower where the cores are shared
-    torch.manual_seed(0)
-    for _ in range(4):
-        for own in torch.randperm(len(rows)).split(64):
-            optimizer.zero_grad()
-            made.recipe.loss(network(inputs[own]), labels[own]).backward()
-            optimizer.step()
-    with tracked(settings, workflow, "train", {"steelyard.kind": "train"}) as run:
-        version = publish(workflow, made.profile, settings, run, network, made.dataset)
-        keep_weights(settings, run, network)
-        wait_until_sent(settings, run)
-    return version
+    return trained(settings, "recipe: digits_cnn\n")
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ from steelyard_workflows.user_code.session import (
     from_environment,
 )
 
+from .conftest import importable
+
 pytestmark = [
     pytest.mark.integration,
     # Ray Train sets Ray Data's own deprecated options when it makes a trainer.
@@ -113,11 +115,8 @@ sys.exit(3)
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of our own with a short path, whose modules workers can import."""
-    place = Path(tempfile.mkdtemp(prefix="syi-"))
-    sys.path.insert(0, str(place))
-    yield place
-    sys.path.remove(str(place))
-    shutil.rmtree(place, ignore_errors=True)
+    with importable("syi-") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

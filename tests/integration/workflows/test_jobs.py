@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.settings import Settings
 
 pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(900)]

@@ -2,31 +2,23 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
-import torch
 from mlflow.tracking import MlflowClient
 from sqlalchemy import func, select
 
-from steelyard.adapters.sql.tables import usage_window
+from steelyard.adapters.sql.tables.measured import usage_window
 from steelyard.bootstrap import Platform
-from steelyard.cli.app import run
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import Candidate, ModelVersion
 from steelyard.settings import Settings
 from steelyard_serving.protocols import open_inference
 from steelyard_workflows.compress import compress
-from steelyard_workflows.environment import prepare
-from steelyard_workflows.loading import loaded
 from steelyard_workflows.measure import measure_again
-from steelyard_workflows.publish import publish
-from steelyard_workflows.tracking.run import tracked, wait_until_sent
-from steelyard_workflows.tracking.run_report import keep_weights
-from steelyard_workflows.workflow_file import parse
+
+from .trained_here import trained
 
 pytestmark = [
     pytest.mark.integration,
@@ -34,55 +26,23 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-Typed = Callable[..., tuple[int, str]]
+Ask = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    """A home of our own with digits/1, trained in this process, and its INT8 form digits/2."""
-    folder = Path(tempfile.mkdtemp(prefix="sym-"))
-    settings = Settings(home=folder)
-    prepare(settings)
-    _train(settings)
+def platform(settings: Settings) -> Iterator[Platform]:
+    """Digits/1, trained in this process, and its INT8 form digits/2."""
+    trained(settings, "recipe: digits_cnn\nmodel: digits\n")
     compress("digits/1", "int8_static", settings)
     made = Platform(settings)
     yield made
     made.engine.dispose()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _train(settings: Settings) -> ModelVersion:
-    workflow = parse("recipe: digits_cnn\nmodel: digits\n")
-    made = loaded(workflow)
-    rows = made.dataset.train
-    optimizer = torch.optim.Adam(made.network.parameters(), lr=3e-3)
-    inputs, labels = torch.from_numpy(rows.inputs), torch.from_numpy(rows.labels)
-    torch.manual_seed(0)
-    for _ in range(4):
-        for own in torch.randperm(len(rows)).split(64):
-            optimizer.zero_grad()
-            made.recipe.loss(made.network(inputs[own]), labels[own]).backward()
-            optimizer.step()
-    with tracked(settings, workflow, "train", {"steelyard.kind": "train"}) as run_id:
-        version = publish(workflow, made.profile, settings, run_id, made.network, made.dataset)
-        keep_weights(settings, run_id, made.network)
-        wait_until_sent(settings, run_id)
-    return version
 
 
 @pytest.fixture
-def typed(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Typed:  # fmt: skip
-    """Types a command: exit code and standard output."""
-    monkeypatch.setenv("STEELYARD_HOME", str(platform.settings.home))
-
-    def command(*words: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = run(list(words))
-        return code, capsys.readouterr().out
-
-    return command
+def ask(platform: Platform, typed_at: Callable[..., Ask]) -> Ask:
+    """Types a command: exit code, standard output, standard error."""
+    return typed_at(platform.settings.home)
 
 
 def test_evidence_is_in_the_ledger_as_soon_as_a_version_is_registered(platform: Platform) -> None:
@@ -95,20 +55,20 @@ def test_evidence_is_in_the_ledger_as_soon_as_a_version_is_registered(platform: 
         assert record.evidence.own is not None and record.evidence.own.energy_mj
 
 
-def test_a_really_quantized_version_passes_the_default_gates(typed: Typed) -> None:
+def test_a_really_quantized_version_passes_the_default_gates(ask: Ask) -> None:
     """Trained and variant may take traffic; the check says so with figures."""
     for name in ("digits/1", "digits/2"):
-        code, told = typed("models", "promote-check", name, "--json")
+        code, told, _ = ask("models", "promote-check", name, "--json")
         assert code == 0, told
     gates = {f["gate"]: f for f in json.loads(told)["findings"]}
     assert gates["quality"]["verdict"] == gates["chance"]["verdict"] == "pass"
 
 
-def test_measuring_again_adds_a_record_and_books_its_work(platform: Platform, typed: Typed) -> None:
+def test_measuring_again_adds_a_record_and_books_its_work(platform: Platform, ask: Ask) -> None:
     """The registry's record stays, the new one counts, and the version pays for it."""
     version = platform.registry.version("digits", 2)
     before = _evaluations(platform, version.run_id)
-    code, told = typed("models", "measure", "digits/2", "--json")
+    code, told, _ = ask("models", "measure", "digits/2", "--json")
     assert code == 0
     first, second = platform.gates.records(version)
     assert json.loads(told)["sha256"] == second.sha256 != first.sha256
@@ -116,8 +76,8 @@ def test_measuring_again_adds_a_record_and_books_its_work(platform: Platform, ty
     assert second.evidence.accuracy == first.evidence.accuracy
     assert platform.gates.examine("digits", 2).record == second
     assert _evaluations(platform, version.run_id) == before + 1
-    assert typed("models", "measure", "digits/9")[0] == 1
-    assert typed("models", "measure", "digits")[0] == 2
+    assert ask("models", "measure", "digits/9")[0] == 1
+    assert ask("models", "measure", "digits")[0] == 2
 
 
 def test_a_variant_has_its_parents_training_envelope(platform: Platform) -> None:

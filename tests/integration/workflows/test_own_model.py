@@ -1,10 +1,8 @@
 """The how-to page, as somebody follows it: own code in a folder far from this repository."""
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.settings import Settings
+
+from .conftest import environment
 
 pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -39,16 +39,6 @@ def folder() -> Iterator[Path]:
     (place / "rings.yaml").write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     yield place
     shutil.rmtree(place, ignore_errors=True)
-
-
-def environment(home: Path) -> dict[str, str]:
-    """This process's, without what other tests set for their Ray."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STEELYARD_"))}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return {**kept, "STEELYARD_HOME": str(home), "STEELYARD_RAY_PORT": str(port),
-            "STEELYARD_RAY_CPUS": "3"}  # fmt: skip
 
 
 def steelyard(folder: Path, environment: dict[str, str], *words: str) -> str:

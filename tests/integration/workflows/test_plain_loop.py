@@ -13,7 +13,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from steelyard.adapters.spool import read
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.cli.app import run as steelyard
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow

@@ -12,7 +12,8 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.model_version import ModelVersion, Signature, TensorSpec
 from steelyard.settings import Settings
 from steelyard_serving.protocols.open_inference import read, write

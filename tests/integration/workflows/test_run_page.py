@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,8 +19,10 @@ import torch
 import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from tests.free_ports import free_ports
 
-from steelyard.bootstrap import Platform, mlflow_process
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.processes import mlflow_process
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings
@@ -98,9 +99,7 @@ def server(seeded_home: Path) -> Iterator[Server]:
     home = Path(tempfile.mkdtemp(prefix="sym-"))
     # A migrated database, because making one takes longer than any test here.
     shutil.copy(seeded_home / "mlflow.db", home / "mlflow.db")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    (port,) = free_ports(1)
     made = Server(Settings(home=home, mlflow_port=port), port)
     try:
         made.start()

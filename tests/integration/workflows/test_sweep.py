@@ -9,7 +9,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from sqlalchemy import create_engine, text
 
-from steelyard.bootstrap import Platform, registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import registry
 from steelyard.settings import Settings
 from steelyard_workflows.cluster import connected
 from steelyard_workflows.sweeps.run import sweep, sweep_of

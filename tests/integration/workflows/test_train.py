@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pytest
 
 from steelyard.adapters.spool import read, segments
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import InvalidInput, NotFound, Refused
 from steelyard.domain.metering import Resource, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import ModelVersion

@@ -1,6 +1,5 @@
 """``steelyard models pareto | recommend``, as people type them, on a real registry and ledger."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.registry_client import client_of
 
-from steelyard.bootstrap import Platform, hardware_profile
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard.cli.app import FAILED, OK, USAGE
-from steelyard.cli.app import run as steelyard
 from steelyard.domain.evidence import Evidence, Figures, Speed
 from steelyard.domain.evidence_intervals import share_interval
 from steelyard.domain.metering import Resource, SupplyWindow, UsageWindow
@@ -52,10 +52,7 @@ def _beside(evidence: Evidence, lost: int, won: int) -> Evidence:
 def _register(
     platform: Platform, model: str, variant: str, evidence: Evidence | None, parent: int | None
 ) -> None:
-    from mlflow import MlflowClient
-
-    uri = platform.settings.registry_uri
-    info = MlflowClient(tracking_uri=uri, registry_uri=uri).create_run("0").info
+    info = client_of(platform).create_run("0").info
     digest = sha256(f"{model}{variant}".encode()).hexdigest()
     if evidence is not None:
         evidence = replace(evidence, artifact_sha256=digest)
@@ -102,30 +99,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Types a command on that home: exit code, standard output, standard error."""
-    monkeypatch.setenv("STEELYARD_HOME", str(home))
-
-    def ask(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = steelyard(["models", *words])
-        shown = capsys.readouterr()
-        return code, shown.out, " ".join(shown.err.split())
-
-    return ask
-
-
-@pytest.fixture
-def told(ask: Ask) -> Callable[..., dict[str, Any]]:
-    """Types a command that has to work, with --json; its document."""
-
-    def told(*words: str) -> dict[str, Any]:
-        code, out, err = ask(*words, "--json")
-        assert code == OK, err
-        document: dict[str, Any] = json.loads(out)
-        return document
-
-    return told
+def ask(home: Path, typed_at: Callable[..., Ask]) -> Ask:
+    """Types a command of ``models`` on that home: exit code, standard output, standard error."""
+    return typed_at(home, "models")
 
 
 def test_the_table_says_who_is_on_the_front_and_what_cannot_be_compared(ask: Ask) -> None:

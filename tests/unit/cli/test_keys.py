@@ -1,6 +1,5 @@
 """``steelyard keys`` and ``steelyard serve policy``, as people type them."""
 
-import json
 import re
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,20 +18,6 @@ Ask = Callable[..., tuple[int, str, str]]
 def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     """Types a command as an operator: exit code, standard output, standard error."""
     return typed(seeded)
-
-
-@pytest.fixture
-def told(ask: Ask) -> Callable[..., dict[str, Any]]:
-    """Types a command that has to work, with --json; its document."""
-
-    def told(*words: str) -> dict[str, Any]:
-        code, out, err = ask(*words, "--json")
-        assert code == OK, err
-        document: dict[str, Any] = json.loads(out)
-        assert document["schema_version"] == 1
-        return document
-
-    return told
 
 
 def test_a_key_is_printed_once_and_kept_nowhere(ask: Ask, seeded: Platform) -> None:

@@ -22,20 +22,6 @@ def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
     return typed(seeded, "ledger")
 
 
-@pytest.fixture
-def told(ask: Ask) -> Callable[..., dict[str, Any]]:
-    """Types a command that has to work, with --json; its document."""
-
-    def told(*words: str) -> dict[str, Any]:
-        code, out, err = ask(*words, "--json")
-        assert code == OK, err
-        document: dict[str, Any] = json.loads(out)
-        assert document["schema_version"] == 1
-        return document
-
-    return told
-
-
 def test_the_report_has_stable_keys_with_units(told: Callable[..., dict[str, Any]]) -> None:
     """Five measures, two bases, completeness, tiers; unknown is null."""
     document = told("report", "--model", "digits")

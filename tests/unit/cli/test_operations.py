@@ -1,15 +1,15 @@
 """``steelyard serve status | logs | scale | drain | shadow``, as people type them."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from steelyard import bootstrap
 from steelyard.bootstrap import Platform
-from steelyard.cli.app import FAILED, OK, USAGE
+from steelyard.bootstrap.counting import counter_file
+from steelyard.bootstrap.replica_logs import follow_logs
+from steelyard.cli.app import FAILED, USAGE
 from steelyard.domain.analysis import Metric
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.metering import Activity, UsageWindow
@@ -30,26 +30,13 @@ def ask(seeded: Platform, typed: Callable[..., Ask]) -> Ask:
 
 
 @pytest.fixture
-def told(ask: Ask) -> Told:
-    """Types a command that has to work, with --json; its document."""
-
-    def told(*words: str) -> dict[str, Any]:
-        code, out, err = ask(*words, "--json")
-        assert code == OK, err
-        document: dict[str, Any] = json.loads(out)
-        return document
-
-    return told
-
-
-@pytest.fixture
 def abort(seeded: Platform) -> Callable[[], None]:
     """Ends the open rollout of digits/2 as a person and then the controller do."""
 
     def abort() -> None:
         seeded.rollouts.act("digits", "abort", "ada", "enough")
         now = seeded.clock.now_us()
-        token = seeded.rollout_store.acquire_lease("controller", "test", now, 60 * SECOND_US)
+        token = seeded.rollout_store.leases.acquire("controller", "test", now, 60 * SECOND_US)
         assert token is not None
         states = {("digits", n): ApplicationState("ready") for n in (1, 2)}
         while turns := seeded.rollouts.turns.all(states, 0, token):
@@ -63,7 +50,7 @@ def abort(seeded: Platform) -> Callable[[], None]:
 
 def test_status_says_what_every_version_does(told: Told, seeded: Platform) -> None:
     """Role, share, replicas of this machine with their memory, and what it was asked lately."""
-    counting = bootstrap.counter_file(seeded.settings, "a", Served("digits", 1, "full"))
+    counting = counter_file(seeded.settings, "a", Served("digits", 1, "full"))
     stable, candidate = told("status")["versions"]
     assert counting.counts[0] == 0  # the replica is this very process
     assert (stable["version"], stable["role"], stable["arm"]) == (1, "stable", "stable")
@@ -96,7 +83,7 @@ def test_a_version_that_fails_to_load_gets_nothing_and_says_why(
 ) -> None:
     """Its share is what was decided for it; its reason is on the page."""
     why = "Refused: The artefact of digits/2 has SHA-256 0, registered was 1."
-    seeded.rollout_store.set_application("digits", 2, "failed", why, seeded.clock.now_us())
+    seeded.rollout_store.applications.publish("digits", 2, "failed", why, seeded.clock.now_us())
     failed = told("status")["versions"][1]
     assert (failed["phase"], failed["reason"], failed["ready_since_us"]) == ("failed", why, None)
     assert why in ask("status")[1]
@@ -207,7 +194,7 @@ def test_a_rollout_s_shadow_is_shown_apart_and_gives_way(
     metrics = (*default_metrics(), Metric("disagreement", limit=0.2))
     seeded.rollouts.start("digits", 2, Plan(steps, metrics), "ada")
     ready = {("digits", n): ApplicationState("ready") for n in (1, 2)}
-    token = seeded.rollout_store.acquire_lease("controller", "test", seeded.clock.now_us(), 10**8)
+    token = seeded.rollout_store.leases.acquire("controller", "test", seeded.clock.now_us(), 10**8)
     assert token is not None
     assert seeded.rollouts.turns.all(ready, 0, token) is not None
     assert seeded.operations.rules(ready) == {"digits": (Shadow(2, 2_000),)}
@@ -232,7 +219,7 @@ def test_logs_are_the_replicas_and_the_processes_own(ask: Ask, seeded: Platform)
     for name, text in [("digits-v1_onnx-1_a", "one\ntwo\n"), ("digits-v12_onnx-1_a", "twelve\n"),
                        ("digitsx-v1_onnx-1_a", "other\n")]:  # fmt: skip
         (serve / f"replica_{name}.log").write_text(text)
-    _counting = bootstrap.counter_file(settings, "a", Served("digits", 1, "full"))
+    _counting = counter_file(settings, "a", Served("digits", 1, "full"))
     (serve.parent / f"worker-x-01-{os.getpid()}.err").write_text("Traceback\n")
     _, out, _ = ask("logs", "digits/1", "--lines", "1")
     assert sorted(line.split(": ")[1] for line in out.splitlines()) == ["Traceback", "two"]
@@ -252,7 +239,7 @@ def test_followed_logs_go_on(seeded: Platform) -> None:
     first, second = (seeded.settings.home / name for name in ("a.log", "b.log"))
     first.write_text("one\ntwo\nthr")
     second.write_text("")
-    lines = bootstrap.follow_logs([first, second], 1)
+    lines = follow_logs([first, second], 1)
     assert next(lines) == (first, "two")
     with second.open("ab") as file:
         file.write(b"other \xff\n")

@@ -57,7 +57,7 @@ def test_a_past_rollout_is_decided_again_with_another_plan(
     rollout_id = _open(seeded)
     for minute in range(10):
         row = {(1, minute * 60_000_000): Interval(100, 8, 900, 9)}
-        seeded.rollout_store.observe(rollout_id, "errors", row, 10**15 + minute)
+        seeded.rollout_store.observations.keep(rollout_id, "errors", row, 10**15 + minute)
     (tmp_path / "strict.yaml").write_text(PLAN)
     (tmp_path / "mild.yaml").write_text(PLAN.replace("floor: 0.01", "tolerance: 9, margin: 18"))
     strict, mild = (

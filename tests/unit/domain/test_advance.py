@@ -57,6 +57,28 @@ def _after(seconds: int) -> int:
     return LIVE_US + seconds * SECOND
 
 
+# --- intervals that are not counted yet
+
+
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        _at(0),
+        _at(3, "promoting"),
+        _at(3, "probation", since_us=LIVE_US),
+        _at(1, "awaiting_approval", since_us=LIVE_US),
+    ],
+    ids=lambda one: one.condition,
+)
+def test_nothing_goes_on_while_complete_intervals_are_not_counted(rollout: Rollout) -> None:
+    """They may speak against it; what is known to be bad is taken back all the same."""
+    late_us = _after(3_000)
+    assert advance(rollout, _evidence(), late_us) != rollout
+    assert advance(rollout, _evidence(is_behind=True), late_us) == rollout
+    after = advance(rollout, _evidence(is_behind=True, verdicts=BAD), late_us)
+    assert after.condition == "aborting"
+
+
 # --- guard
 
 

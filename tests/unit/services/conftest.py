@@ -131,7 +131,7 @@ class Delivery:
         gates = Gates(EvidenceStore(self.engine), versions, clock, lambda _: {"cpu": "test"})
         served = ServedVersions(ServedVersionStore(self.engine), versions, clock, path.parent)
         self.rollouts = Rollouts(self.store, ArmStore(self.engine), versions, gates, clock, served)
-        token = self.store.acquire_lease("controller", "test", clock.at_us, 10**12)
+        token = self.store.leases.acquire("controller", "test", clock.at_us, 10**12)
         assert token is not None
         self.token = token
 

@@ -6,13 +6,13 @@ is to be killed before the next. Then another controller opens the database and 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
+from tests.killer import KilledError, Killer
 
 from steelyard.domain.analysis import Metric
 from steelyard.domain.rollout_plan import Plan, Step
@@ -25,25 +25,6 @@ PLAN = Plan(
     (Step(1_000, 60.0, 20), Step(5_000, 60.0, 20), Step(10_000)), METRICS, interval_s=10.0,
     label_maturity_s=0.0, probation_s=30.0, inconclusive_limit=30, winner="errors",
 )  # fmt: skip
-
-
-class KilledError(BaseException):
-    """Nothing of the controller's own runs after it: no handler, no next statement."""
-
-
-class Killer:
-    """Ends the controller at its n-th write transaction, before that is durable."""
-
-    def __init__(self, at: int) -> None:
-        self.at, self.writes = at, 0
-
-    def __call__(self, connection: Connection) -> None:
-        """Called when a transaction is about to be committed."""
-        if connection.get_execution_options().get("steelyard_read"):
-            return
-        self.writes += 1
-        if self.writes == self.at:
-            raise KilledError
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,7 @@ def run(served_ledger: Path, tmp_path: Path) -> Iterator[Run]:
         controller = Delivery(path, clock)
         for minute in minutes:
             try:
-                with _armed(killer):
+                with killer.lurking(engine_at(path)):
                     _turns(controller)
             except KilledError:
                 controller = Delivery(path, clock)
@@ -105,14 +86,6 @@ def run(served_ledger: Path, tmp_path: Path) -> Iterator[Run]:
                 users.ask("canary", minute.rival, rollout=rival)
             clock.wait(minute.seconds)
         return _left(users)
-
-    @contextmanager
-    def _armed(killer: Killer) -> Iterator[None]:
-        event.listen(engine_at(path), "commit", killer)
-        try:
-            yield
-        finally:
-            event.remove(engine_at(path), "commit", killer)
 
     yield whole
     engine_at(path).dispose()
@@ -128,7 +101,7 @@ def _turns(delivery: Delivery) -> None:
 def _turn(delivery: Delivery) -> None:
     """What the controller does in a turn, in its order."""
     store, now = delivery.store, delivery.clock.at_us
-    token = store.acquire_lease("controller", "test", now, 10**12)
+    token = store.leases.acquire("controller", "test", now, 10**12)
     assert token is not None
     delivery.rollouts.complete_promotions(token)
     ready = {("m", n): ApplicationState("ready") for n in (1, 2, 4)}

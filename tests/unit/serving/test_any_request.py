@@ -3,7 +3,8 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
-from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.http_connection import Answer, Request
+from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.protocols.infer_request import NOT_OFFERED
 from steelyard_serving.protocols.open_inference import JSON_LENGTH
@@ -82,12 +84,9 @@ class Door:
         self._ingress = Ingress(LoadedModel(served.version, served.artifact), self.meter, LIMIT)
 
     def ask(self, call: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One request, in one piece."""
-
-        async def stream() -> AsyncIterator[bytes]:
-            yield body
-
-        return asyncio.run(self._ingress.answer("POST", f"/v/scale/3/{call}", headers, stream()))
+        """One request."""
+        request = Request("POST", f"/v/scale/3/{call}", headers, body, time.perf_counter_ns())
+        return asyncio.run(self._ingress.answer(request))
 
 
 @pytest.fixture

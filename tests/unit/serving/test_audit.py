@@ -5,7 +5,8 @@ import base64
 import hashlib
 import hmac
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, cast
 
@@ -25,7 +26,8 @@ from steelyard.settings import Settings
 from steelyard_serving import meter as metering
 from steelyard_serving.audit import Answered, Outcome, record_of
 from steelyard_serving.controller import Controller
-from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.http_connection import Answer, Request
+from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.secret_files import audit_key
@@ -182,11 +184,9 @@ async def _asked(
 async def _ask(ingress: Ingress, number: int, headers: dict[str, str]) -> Answer:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [number, number % 7]}
     body = orjson.dumps({"inputs": [tensor] if number % 100 else []})
-
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
-    return await ingress.answer("POST", "/v/scale/1/infer", headers, stream())
+    return await ingress.answer(
+        Request("POST", "/v/scale/1/infer", headers, body, time.perf_counter_ns())
+    )
 
 
 def _change_one(platform: Platform, name: str) -> None:

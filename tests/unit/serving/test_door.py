@@ -4,29 +4,34 @@ import asyncio
 import http.client
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 
-from steelyard_serving.door import Door
-from steelyard_serving.ingress import Answer
-from steelyard_serving.protocols.protocol import Headers
+from steelyard_serving.door import KEEP_ALIVE_S, Door
+from steelyard_serving.http_connection import Answer, Request
+
+LIMIT = 1_000_000
 
 
 class Echo:
-    """Answers with what it was asked; ``/wait`` first waits until it is let go, or cut off."""
+    """Answers with what it was asked; ``/wait`` first waits until it is let go, or cut off.
+
+    ``/break`` is not answered at all.
+    """
 
     def __init__(self) -> None:
         self.here = threading.Semaphore(0)
         self.go = threading.Event()
         self.cut_off = threading.Event()
 
-    async def answer(
-        self, method: str, path: str, headers: Headers, body: AsyncIterator[bytes]
-    ) -> Answer:
+    async def answer(self, request: Request) -> Answer:
         """One answer."""
-        said = b"".join([part async for part in body])
+        method, path, headers, body, _ = request
+        said = b"(too large)" if body is None else body
+        if path.endswith("/break"):
+            raise ValueError("broken")
         if path.endswith("/wait"):
             self.here.release()
             try:
@@ -35,7 +40,9 @@ class Echo:
             except asyncio.CancelledError:
                 self.cut_off.set()
                 raise
-        return Answer(200, f"{method} {path} ".encode() + said, {"x-told": headers["x-ask"]})
+        return Answer(
+            200, f"{method} {path} ".encode() + said, {"x-told": headers.get("x-ask", "")}
+        )
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def opened(echo: Echo, most: int = 4) -> Iterator[tuple[Door, int]]:
     """An open door of version 1 of "m", and its port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    door = Door(echo, listening, "/v/m/1/", most)
+    door = Door(echo, listening, "/v/m/1/", most, LIMIT)
     door.open()
     try:
         yield door, listening.getsockname()[1]
@@ -81,6 +88,121 @@ def test_a_head_is_answered_without_a_body(echo: Echo) -> None:
     with opened(echo) as (_, port), closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
         assert ask(line, "/v/m/1/ready", "HEAD", b"")[:2] == (200, b"")
         assert ask(line, "/v/m/1/ready", "GET", b"")[:2] == (200, b"GET /v/m/1/ready ")
+
+
+def spoken(port: int, *parts: bytes) -> bytes:
+    """All that is answered to bytes, sent one after the other, before the connection ends."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        for part in parts:
+            line.sendall(part)
+        return line.makefile("rb").read()
+
+
+CLOSE = b"Connection: close\r\n"
+
+
+def test_a_body_in_chunks_arrives_as_one(echo: Echo) -> None:
+    """Also when head and chunks are torn apart anywhere."""
+    whole = (b"POST /v/m/1/a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+             b"Connection: close\r\n\r\n3\r\nro-\r\n2\r\nws\r\n0\r\n\r\n")  # fmt: skip
+    with opened(echo) as (_, port):
+        for cut in range(1, len(whole), 7):
+            told = spoken(port, whole[:cut], whole[cut:])
+            assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert told.endswith(b"\r\n\r\nPOST /v/m/1/a ro-ws")
+
+
+def test_a_body_that_is_too_large_is_not_kept(echo: Echo) -> None:
+    """Whether it says its length or not; the connection goes on after it."""
+    with opened(echo) as (_, port), closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
+        assert ask(line, "/v/m/1/a", body=b"x" * LIMIT)[1].endswith(b"x" * LIMIT)
+        assert ask(line, "/v/m/1/a", body=b"x" * (LIMIT + 1))[1] == b"POST /v/m/1/a (too large)"
+        line.request("POST", "/v/m/1/b", iter([b"x" * LIMIT, b"y"]), {}, encode_chunked=True)
+        assert line.getresponse().read() == b"POST /v/m/1/b (too large)"
+        assert ask(line, "/v/m/1/c")[1] == b"POST /v/m/1/c rows"
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_in_their_order(echo: Echo) -> None:
+    """However many come at once; the ones turned away keep their place."""
+    one = b"GET /v/m/1/%d HTTP/1.1\r\nHost: x\r\n\r\n"
+    astray = b"GET /v/m/10/ HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /v/m/1/last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with opened(echo, most=100) as (door, port):
+        told = spoken(port, *(one % n for n in range(50)), astray, last)
+        found = [part.partition(b"\r\n\r\n")[2] for part in told.split(b"HTTP/1.1 ")[1:]]
+        assert found == [*(b"GET /v/m/1/%d " % n for n in range(50)), b"", b"GET /v/m/1/last "]
+        assert told.count(b"HTTP/1.1 421 ") == 1
+    assert door.ongoing == 0
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_an_old_client_is_told_that_the_connection_ends(echo: Echo, version: bytes) -> None:
+    """HTTP/1.0 ends it by itself."""
+    more = b"" if version == b"1.0" else CLOSE
+    with opened(echo) as (_, port):
+        told = spoken(port, b"GET /v/m/1/a HTTP/" + version + b"\r\nHost: x\r\n" + more + b"\r\n")
+    assert told.startswith(b"HTTP/1.1 200 OK\r\n") and b"\r\nconnection: close\r\n" in told
+
+
+def test_who_waits_for_leave_to_send_gets_it(echo: Echo) -> None:
+    """As curl does before a body of more than a megabyte."""
+    head = (b"POST /v/m/1/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n"
+            + CLOSE + b"\r\n")  # fmt: skip
+    with opened(echo) as (_, port), socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(head)
+        assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        line.sendall(b"rows")
+        assert line.makefile("rb").read().endswith(b"POST /v/m/1/a rows")
+
+
+def test_an_offer_of_another_protocol_is_refused(echo: Echo) -> None:
+    """The edge takes it out of a request; the parser would take the body for that protocol's."""
+    offer = b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nrows"
+    with opened(echo) as (_, port):
+        told = spoken(port, b"POST /v/m/1/a HTTP/1.1\r\nHost: x\r\n" + offer)
+    assert told.startswith(b"HTTP/1.1 400 ") and told.count(b"HTTP/1.1") == 1
+
+
+def test_a_path_is_understood_in_every_form(echo: Echo) -> None:
+    """With the host before it, as proxies are asked, and with letters written as numbers."""
+    with opened(echo) as (_, port):
+        for path in (b"http://x/v/m/1/a?b", b"/v/m/1/%61"):
+            told = spoken(port, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+            assert told.endswith(b"GET /v/m/1/a ")
+
+
+def test_a_head_without_end_is_cut_off(echo: Echo) -> None:
+    """It does not fill the memory."""
+    with opened(echo) as (_, port):
+        told = spoken(port, b"GET /v/m/1/a HTTP/1.1\r\n" + b"x-a: %s\r\n" % (b"b" * 9_000) * 9)
+    assert told.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_request_that_cannot_be_answered_is_an_error_of_ours(echo: Echo) -> None:
+    """Without the mark of an answer, so that the edge asks another; the connection goes on."""
+    with opened(echo) as (_, port), closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
+        status, _, headers = ask(line, "/v/m/1/break")
+        assert status == 500 and "x-steelyard-answer" not in headers
+        assert ask(line, "/v/m/1/a")[0] == 200
+
+
+def test_a_connection_that_asks_nothing_is_closed(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who only connects does not stay; who waits for his answer does."""
+    monkeypatch.setattr("steelyard_serving.door.SWEEP_S", 0.01)
+    with opened(echo) as (door, port):
+        idle = socket.create_connection(("127.0.0.1", port), timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", port)
+        line.request("POST", "/v/m/1/wait", b"")
+        assert echo.here.acquire(timeout=10)
+        for one in list(door.connections):
+            one.active_s -= KEEP_ALIVE_S + 1
+        with closing(idle):
+            assert idle.recv(1) == b""
+        echo.go.set()
+        with closing(line):
+            assert line.getresponse().status == 200
 
 
 def test_what_is_not_http_is_told_so(echo: Echo) -> None:

@@ -4,15 +4,15 @@ import threading
 import time
 from collections.abc import Mapping
 
+from tests.nothing_served import BareEdge
+
 from steelyard.bootstrap import Platform
-from steelyard.domain.api_key import ApiKey
-from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
 from steelyard_serving.controller import Controller, run
 
 
-class World:
+class World(BareEdge):
     """Ray and the edge in one: all is ready, and what was routed is seen at each look at Ray."""
 
     def __init__(self) -> None:
@@ -34,19 +34,6 @@ class World:
         """Traffic is as it should be at once."""
         assert deployed == {("digits", 1), ("digits", 2)}
         self.routes = dict(routes)
-
-    def steer(
-        self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
-    ) -> None:
-        """No policy is set."""
-        assert not policies
-
-    def diverted(self) -> frozenset[tuple[str, int]]:
-        """Nothing answers, so nothing fails."""
-        return frozenset()
-
-    def limit(self, keys: Mapping[str, ApiKey]) -> None:
-        """Nobody has a key."""
 
 
 def test_a_rollback_comes_before_everything_else_of_a_turn(seeded: Platform) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +25,9 @@ from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving.envelope import prepared
 from steelyard_serving.executor import Executor
+from steelyard_serving.http_connection import Answer, Request
 from steelyard_serving.inference import Inferred
-from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.pipeline import Checks
@@ -81,13 +82,11 @@ class Replica:
 
     def send(self, *requests: tuple[bytes, Mapping[str, str]]) -> list[Answer]:
         """Bodies and headers that arrive at once."""
-
-        async def stream(body: bytes) -> AsyncIterator[bytes]:
-            yield body
+        now_ns = time.perf_counter_ns()
 
         async def together() -> list[Answer]:
             return await asyncio.gather(*(
-                self.ingress.answer("POST", "/v/table/1/infer", headers, stream(body))
+                self.ingress.answer(Request("POST", "/v/table/1/infer", headers, body, now_ns))
                 for body, headers in requests
             ))  # fmt: skip
 
@@ -113,11 +112,8 @@ class Replica:
 
     def statistics(self) -> dict[str, Any]:
         """The statistics answer."""
-
-        async def nothing() -> AsyncIterator[bytes]:
-            yield b""
-
-        answer = asyncio.run(self.ingress.answer("GET", "/v/table/1/stats", {}, nothing()))
+        request = Request("GET", "/v/table/1/stats", {}, b"", time.perf_counter_ns())
+        answer = asyncio.run(self.ingress.answer(request))
         told: dict[str, Any] = orjson.loads(answer.body)["model_stats"][0]
         return told
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import counters
 from steelyard.domain.serving_counters import Served
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
@@ -17,10 +17,10 @@ from steelyard_serving.metrics import Metrics
 MS = 1_000_000
 REPLICA = """
 import sys
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import counter_file
 from steelyard.domain.serving_counters import SLOTS, Served
 from steelyard.settings import Settings
-file = bootstrap.counter_file(Settings(home=sys.argv[1]), sys.argv[2], Served("m", 1, "fp32"))
+file = counter_file(Settings(home=sys.argv[1]), sys.argv[2], Served("m", 1, "fp32"))
 file.counts[SLOTS.index("rows")] += int(sys.argv[3])
 print("counted", flush=True)
 sys.stdin.read()
@@ -55,7 +55,7 @@ def test_every_answer_is_counted_once_by_its_status_and_time(
     metrics.observe(418, 3600 * 1_000 * MS)
     metrics.executed(32)
     metrics.shadowed("dropped")
-    (counts,) = bootstrap.counters(settings).totals().values()
+    (counts,) = counters(settings).totals().values()
     found = {name: count for name, count in counts.items() if count}
     assert found == {
         "code_200": 2, "code_other": 1, "bucket_50000": 1, "bucket_100000": 1, "bucket_inf": 1,
@@ -80,13 +80,13 @@ def test_threads_lose_no_count(
         one.start()
     for one in threads:
         one.join()
-    (counts,) = bootstrap.counters(settings).totals().values()
+    (counts,) = counters(settings).totals().values()
     assert (counts["code_200"], counts["rows"]) == (20_000, 60_000)
 
 
 def test_counters_of_killed_replicas_neither_vanish_nor_double(settings: Settings) -> None:
     """A replica that is killed loses nothing; folding its file away changes no sum."""
-    folder = bootstrap.counters(settings)
+    folder = counters(settings)
     gone, stays = Replica(settings.home, "a", 5), Replica(settings.home, "b", 7)
     try:
         assert {one.pid for one in folder.living()} == {gone.process.pid, stays.process.pid}
@@ -111,7 +111,7 @@ def test_a_folding_that_was_cut_short_is_finished_without_doubling(settings: Set
     file = settings.counter_dir / "a.counters"
     content = file.read_bytes()
     replica.kill()
-    folder = bootstrap.counters(settings)
+    folder = counters(settings)
     assert folder.fold() == 1
     file.write_bytes(content)
     assert folder.totals()[THE]["rows"] == 5
@@ -122,7 +122,7 @@ def test_a_folding_that_was_cut_short_is_finished_without_doubling(settings: Set
 
 def test_nobody_counted_yet(settings: Settings) -> None:
     """A platform whose first replica is still to come has no counters and no complaint."""
-    folder = bootstrap.counters(settings)
+    folder = counters(settings)
     assert folder.totals() == {}
     assert folder.living() == []
     assert folder.fold() == 0

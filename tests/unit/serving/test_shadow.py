@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from steelyard import bootstrap
+from steelyard.bootstrap.counting import counters
 from steelyard.domain.serving_snapshot import Shadow as Rule
 from steelyard.domain.serving_snapshot import Snapshot, opened, sealed
 from steelyard.ports.applications import ServedVersion
@@ -92,7 +92,7 @@ def shadow(
 
 
 def _counted(settings: Settings) -> tuple[int, ...]:
-    (counts,) = bootstrap.counters(settings).totals().values()
+    (counts,) = counters(settings).totals().values()
     return tuple(counts[f"shadow_{name}"] for name in ("sent", "failed", "dropped"))
 
 

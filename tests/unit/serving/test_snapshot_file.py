@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import pytest
 from pydantic import SecretStr
+from tests.nothing_served import NoEdge, NothingRuns
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.serving_policy import ServingPolicy
 from steelyard.domain.serving_snapshot import Snapshot, opened
-from steelyard.domain.traffic import Route
-from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
+from steelyard.ports.applications import ONE, Replicas, ServedVersion
 from steelyard.services.keys import KeyRequest
 from steelyard_serving.access import Denied, admit
 from steelyard_serving.controller import Controller, run
@@ -24,42 +24,23 @@ from steelyard_serving.secret_files import serving_key
 from steelyard_serving.snapshot_file import SnapshotFile
 
 
-class NothingRuns:
-    """A machine without applications, and an edge without traffic that keeps its limits."""
+class Limited(NothingRuns, NoEdge):
+    """Nothing runs, and the edge keeps its limits; policies may be set."""
 
     def __init__(self) -> None:
         self.limits: Mapping[str, ApiKey] = {}
-
-    def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
-        """Nothing is deployed here."""
-        raise AssertionError(served)
-
-    def remove(self, model: str, version: int) -> None:
-        """Nothing to remove."""
-
-    def states(self) -> Mapping[tuple[str, int], ApplicationState]:
-        """None."""
-        return {}
-
-    def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
-        """No routes, so none to apply."""
-        assert not routes
 
     def steer(
         self, policies: Mapping[str, ServingPolicy], deployed: frozenset[tuple[str, int]]
     ) -> None:
         """Whatever is set."""
 
-    def diverted(self) -> frozenset[tuple[str, int]]:
-        """Nothing answers, so nothing fails."""
-        return frozenset()
-
     def limit(self, keys: Mapping[str, ApiKey]) -> None:
         """Keep them."""
         self.limits = keys
 
 
-class Stuck(NothingRuns):
+class Stuck(Limited):
     """A Ray that does not come back until it is let go."""
 
     def __init__(self) -> None:
@@ -75,7 +56,7 @@ class Stuck(NothingRuns):
 
 def controller_of(platform: Platform) -> Controller:
     """A controller of a platform on which nothing is deployed."""
-    nothing = NothingRuns()
+    nothing = Limited()
     return Controller(platform, nothing, nothing)
 
 

@@ -1,6 +1,5 @@
 """A version that torch runs: weights from the file, the network from what is installed here."""
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
+from tests.torch_version import torch_version
 from torch import nn
 
-from steelyard.bootstrap import runtime_session
+from steelyard.bootstrap.runtimes import runtime_session
 from steelyard.domain.errors import Refused
-from steelyard.domain.model_version import TORCH, ModelVersion, Signature, TensorSpec
+from steelyard.domain.model_version import TORCH, Signature, TensorSpec
 from steelyard.domain.safetensors_file import Value, about
 from steelyard.ports.applications import ServedVersion
 from steelyard_serving.replica import LoadedModel
@@ -82,23 +82,10 @@ def file(
     return data
 
 
-def served(data: bytes, folder: Path) -> ServedVersion:
-    """The file as a version of the registry."""
-    path = folder / "model.safetensors"
-    path.write_bytes(data)
-    version = ModelVersion(
-        model="pair", version=1, run_id="r", source="s", artifact=path.name,
-        sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), variant="safetensors",
-        relation="exported", signature=SIGNATURE, created_us=1, runtime=TORCH,
-    )  # fmt: skip
-    assert version.servable
-    return ServedVersion(version, path)
-
-
 def test_a_replica_answers_as_torch_does(pair: Callable[[int], nn.Module], tmp_path: Path) -> None:
     """Bit for bit, every output, for several rows, and for rows that nobody may write to."""
     network = pair(5)
-    one = served(file(network), tmp_path)
+    one = torch_version("pair", file(network), SIGNATURE, tmp_path)
     model = LoadedModel(one.version, one.artifact)
     rows = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
     with torch.inference_mode():
@@ -178,7 +165,7 @@ WHAT_ONNX_BRINGS = """
 import sys
 import steelyard_serving.app, steelyard_serving.deployment
 from pathlib import Path
-from steelyard.bootstrap import runtime_session
+from steelyard.bootstrap.runtimes import runtime_session
 runtime_session("onnxruntime", Path(sys.argv[1]).read_bytes())
 print([name for name in ("torch", "safetensors", "steelyard_workflows") if name in sys.modules])
 """
@@ -199,7 +186,7 @@ def test_changed_weights_are_refused_by_the_replica(
 ) -> None:
     """The digest is that of the bytes that are loaded."""
     data = file(pair(5))
-    one = served(data, tmp_path)
+    one = torch_version("pair", data, SIGNATURE, tmp_path)
     one.artifact.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(Refused, match="has SHA-256"):
         LoadedModel(one.version, one.artifact)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,12 +12,13 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from steelyard.bootstrap import counters
+from steelyard.bootstrap.counting import counters
 from steelyard.domain.errors import InvalidInput
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings, load_settings
 from steelyard_serving import traces_export
-from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.http_connection import Answer, Request
+from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.replica import LoadedModel
@@ -104,11 +105,8 @@ class Place:
 
     def ask(self, headers: dict[str, str], body: bytes = BODY) -> Answer:
         """One inference."""
-
-        async def stream() -> AsyncIterator[bytes]:
-            yield body
-
-        return asyncio.run(self._ingress.answer("POST", "/v/scale/3/infer", headers, stream()))
+        request = Request("POST", "/v/scale/3/infer", headers, body, time.perf_counter_ns())
+        return asyncio.run(self._ingress.answer(request))
 
     def counted(self) -> dict[str, int]:
         """What became of traces."""

@@ -1,15 +1,36 @@
 """A small trained network and its exported file, made once."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from tests.learning import learn
 from torch import nn
 
 from steelyard_workflows.data import Dataset
 from steelyard_workflows.export import Artifact, export
 from steelyard_workflows.recipes.digits_cnn import digits_cnn
+
+StartBeside = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def start_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartBeside]:
+    """Makes the folder that one starts in, with a module of one's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = []
+
+    def write(name: str, text: str) -> Path:
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +46,7 @@ def network(digits: Dataset) -> nn.Module:
     torch.set_num_threads(1)
     recipe = digits_cnn()
     made = recipe.build(recipe.workflow)
-    optimizer = torch.optim.Adam(made.parameters(), lr=2e-3)
-    images, labels = torch.from_numpy(digits.train.inputs), torch.from_numpy(digits.train.labels)
-    for epoch in range(5):
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
-        for rows in order.split(64):
-            loss = nn.functional.cross_entropy(made(images[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    learn(made, digits.train, epochs=5)
     return made
 
 

@@ -1,7 +1,5 @@
 """What follows training: said before, checked before, refused with its reason."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,8 @@ from steelyard_workflows.loading import Loaded
 from steelyard_workflows.recipes.digits_cnn import digits_cnn
 from steelyard_workflows.workflow import Gates, Rollout, Workflow
 from steelyard_workflows.workflow_file import parse
+
+from .conftest import StartBeside
 
 SETS = """
 import numpy as np
@@ -69,13 +69,9 @@ def broken(workflow):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(start_beside: StartBeside) -> Path:
     """The folder that one starts in, with functions that give rows."""
-    (tmp_path / "own_sets.py").write_text(SETS, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    sys.modules.pop("own_sets", None)
+    return start_beside("own_sets", SETS)
 
 
 def part(first: int, rows: int) -> Split:

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.compute import Network, per_item
 from steelyard.domain.model_version import Candidate, FlopsProfile, ModelVersion, Signature
 from steelyard.settings import Settings

@@ -5,7 +5,7 @@ from typing import TypeVar
 import pytest
 
 from steelyard.adapters.spool import read
-from steelyard.bootstrap import producer
+from steelyard.bootstrap.counting import producer
 from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from steelyard.bootstrap import hardware_profile, runtime_session
+from steelyard.bootstrap.runtimes import hardware_profile, runtime_session
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import other_hardware
 from steelyard.domain.model_version import ModelVersion, Signature
@@ -166,8 +166,8 @@ def test_a_runtime_that_is_not_installed_says_what_to_install(
 def test_openvino_is_loaded_without_telling_its_makers(tmp_path: Path) -> None:
     """It leaves no file in the home, and neither it nor NNCF finds the module that sends."""
     code = (
-        "import sys; from steelyard.bootstrap import session_class; session_class('openvino');"
-        "print(sys.modules['openvino_telemetry'])"
+        "import sys; from steelyard.bootstrap.runtimes import session_class; "
+        "session_class('openvino'); print(sys.modules['openvino_telemetry'])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={**os.environ, "HOME": str(tmp_path)})  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from steelyard.bootstrap import ARCHITECTURES
+from steelyard.bootstrap.architectures import ARCHITECTURES
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import TORCH, Signature, TensorSpec
 from steelyard_workflows.evaluation.runtime import opened

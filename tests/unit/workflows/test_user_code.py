@@ -1,6 +1,5 @@
 """Recipes of the user's own: found in the folder that one starts in, or named with their fault."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from steelyard.cli.app import run
 from steelyard.domain.errors import InvalidInput
 from steelyard_workflows import from_torch
 from steelyard_workflows.workflow_file import load, parse
+
+from .conftest import StartBeside
 
 RECIPE = """
 from steelyard_workflows import Recipe, Train, Workflow
@@ -31,13 +32,9 @@ def broken():
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(start_beside: StartBeside) -> Path:
     """The folder that one starts in, with a module of one's own."""
-    (tmp_path / "own_recipes.py").write_text(RECIPE, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    sys.modules.pop("own_recipes", None)
+    return start_beside("own_recipes", RECIPE)
 
 
 def test_a_file_overrides_ones_own_recipe(folder: Path) -> None:

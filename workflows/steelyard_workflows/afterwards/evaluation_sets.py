@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import check_registry, registry
+from steelyard.bootstrap.registry import check_registry, registry
 from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.evidence_intervals import share_interval
 from steelyard.domain.model_version import ModelVersion

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from steelyard.bootstrap import Platform, hardware_profile
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard.cli.output import note
 from steelyard.domain.gates import Finding, GatePolicy, judge, passed
 from steelyard.domain.model_version import ModelVersion

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from steelyard.bootstrap import producer
+from steelyard.bootstrap.counting import producer
 from steelyard.domain.metering import Outcome
 from steelyard.settings import Settings
 from steelyard_workflows.booking import journal

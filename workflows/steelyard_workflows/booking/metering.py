@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steelyard.bootstrap import energy_account, producer
+from steelyard.bootstrap.counting import producer
+from steelyard.bootstrap.power import energy_account
 from steelyard.domain.compute import computes_in
 from steelyard.domain.energy_account import UNKNOWN
 from steelyard.domain.metering import (

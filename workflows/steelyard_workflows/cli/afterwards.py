@@ -49,7 +49,8 @@ def follow(reference: str, source: str | None, dry_run: bool, as_json: bool) -> 
         InvalidInput: the reference names no version, or ``source`` is about another model.
         Refused: it is a variant, or nothing says how it was trained.
     """
-    from steelyard.bootstrap import check_region, registry
+    from steelyard.bootstrap.errands import check_region
+    from steelyard.bootstrap.registry import registry
     from steelyard.cli.serving import version_of
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare

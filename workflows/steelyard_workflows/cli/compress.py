@@ -31,7 +31,7 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Make a smaller variant of a version, measure it beside its parent, register it."""
-    from steelyard.bootstrap import check_region
+    from steelyard.bootstrap.errands import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
 

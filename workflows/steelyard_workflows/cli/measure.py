@@ -14,7 +14,7 @@ def measure(
     model: Annotated[str, typer.Argument(metavar="MODEL/VERSION")], as_json: AsJson = False
 ) -> None:
     """Measure a version again on this machine, beside its parent; adds a record of evidence."""
-    from steelyard.bootstrap import check_region
+    from steelyard.bootstrap.errands import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
 

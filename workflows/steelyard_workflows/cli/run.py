@@ -27,7 +27,7 @@ def run(
         fault = Fault("COMMAND", "keeps its own books: start it without steelyard run")
         raise InvalidInput(str(fault), (fault,))
     variables = dict(os.environ)
-    from steelyard.bootstrap import check_region
+    from steelyard.bootstrap.errands import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import set_variables
 

@@ -74,7 +74,7 @@ def train(
     if place:
         submit(source, place, working_dir, submission_id, setting or (), detach, as_json)
         return
-    from steelyard.bootstrap import check_region
+    from steelyard.bootstrap.errands import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import prepare
 
@@ -94,7 +94,7 @@ def train(
 
 def _rehearse(workflow: "Workflow", as_json: bool) -> None:
     """The workflow and what it will take, as a file that can be used."""
-    from steelyard.bootstrap import check_region
+    from steelyard.bootstrap.errands import check_region
     from steelyard.settings import load_settings
     from steelyard_workflows.environment import set_variables
     from steelyard_workflows.workflow_file import dump

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import Conflict, NotFound, Refused, Unavailable
 from steelyard.domain.model_version import ModelVersion
 from steelyard.settings import Settings

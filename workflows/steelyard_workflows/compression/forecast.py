@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.measures import Measures
 from steelyard.domain.prospect import Prospect, Range
 from steelyard.domain.recommend_lines import pay_back

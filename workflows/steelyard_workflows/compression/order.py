@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import registry
+from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.model_version import ModelVersion, parse_ref
 from steelyard.settings import Settings

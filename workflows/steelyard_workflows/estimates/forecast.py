@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from steelyard.bootstrap import Platform, check_registry
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.registry import check_registry
 from steelyard.cli.output import note
 from steelyard.domain.errors import Unavailable
 from steelyard.domain.measures import Measures

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from steelyard.bootstrap import hardware_profile
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard.domain.energy import LoadModel
 from steelyard.domain.evidence import Evidence, Figures, Speed
 from steelyard.domain.evidence_intervals import share_interval

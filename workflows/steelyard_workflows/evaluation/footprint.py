@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from steelyard.bootstrap import runtime_session, session_class
+from steelyard.bootstrap.runtimes import runtime_session, session_class
 from steelyard.domain.model_version import ONNXRUNTIME
 
 PATIENCE_S = 120

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import runtime_session
+from steelyard.bootstrap.runtimes import runtime_session
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import ONNXRUNTIME, ModelVersion
 from steelyard.ports.model_session import ModelSession

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from steelyard.bootstrap import Platform, collect
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.errands import collect
 from steelyard.cli.output import note
 from steelyard.domain import figures
 from steelyard.domain.errors import SteelyardError

@@ -16,7 +16,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from steelyard.bootstrap import check_registry
+from steelyard.bootstrap.registry import check_registry
 from steelyard.cli.output import note
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.model_version import ModelVersion

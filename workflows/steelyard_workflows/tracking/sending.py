@@ -10,7 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from steelyard.bootstrap import check_registry
+from steelyard.bootstrap.registry import check_registry
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.settings import Settings
 from steelyard_workflows.tracking.outbox import Item, Send

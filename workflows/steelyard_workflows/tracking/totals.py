@@ -11,7 +11,8 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from steelyard.bootstrap import Platform, collect
+from steelyard.bootstrap import Platform
+from steelyard.bootstrap.errands import collect
 from steelyard.cli.output import note
 from steelyard.domain.errors import SteelyardError
 from steelyard.settings import Settings

@@ -16,7 +16,8 @@ from ray.train.v2._internal.execution.callback import (
     WorkerGroupCallback,
 )
 
-from steelyard.bootstrap import energy_account, producer
+from steelyard.bootstrap.counting import producer
+from steelyard.bootstrap.power import energy_account
 from steelyard.domain.metering import Outcome, SupplyWindow
 from steelyard.settings import Settings
 from steelyard_workflows.booking import journal

@@ -8,7 +8,8 @@ import json
 import uuid
 from pathlib import Path
 
-from steelyard.bootstrap import energy_account, producer
+from steelyard.bootstrap.counting import producer
+from steelyard.bootstrap.power import energy_account
 from steelyard.cli.output import note
 from steelyard.domain.errors import Refused, Unavailable
 from steelyard.domain.metering import Outcome

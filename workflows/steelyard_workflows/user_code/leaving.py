@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from steelyard.bootstrap import device_power
+from steelyard.bootstrap import Platform
 from steelyard.cli.output import note
 from steelyard.domain.envelope import Envelope, envelope_of
 from steelyard.domain.model_version import FlopsProfile, ModelVersion
@@ -81,7 +81,7 @@ def _judged(settings: Settings, charge: Charge, folder: Path, entry: Entry) -> E
         stopwatch(settings, charge, f"evaluate/{charge.run_id}", is_attempt=False) as watch,
         watch.measure("evaluate") as work,
     ):
-        measured = measure(subject(folder / MODEL), split, power=device_power(settings))
+        measured = measure(subject(folder / MODEL), split, power=Platform(settings).device_power)
         work.count(measured.inferences, entry.flops)
     found = measured.evidence
     note(f"  test accuracy {found.accuracy:.4f} on {found.examples} rows")

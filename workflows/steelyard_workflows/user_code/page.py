@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 from mlflow.tracking import MlflowClient
 
-from steelyard.bootstrap import check_registry
+from steelyard.bootstrap.registry import check_registry
 from steelyard.settings import Settings
 from steelyard_workflows.tracking import outbox, provenance
 from steelyard_workflows.tracking.outbox import Item, Sender

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steelyard.bootstrap import check_registry
+from steelyard.bootstrap.registry import check_registry
 from steelyard.cli.output import note
 from steelyard.domain.metering import Outcome
 from steelyard.domain.model_version import ModelVersion

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from steelyard.bootstrap import producer
+from steelyard.bootstrap.counting import producer
 from steelyard.domain.errors import Fault, InvalidInput, Refused
 from steelyard.domain.model_version import MODEL_NAME
 from steelyard.settings import Settings

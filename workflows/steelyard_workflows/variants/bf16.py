@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from steelyard.bootstrap import hardware_profile
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard.domain.compute import inherited
 from steelyard.domain.model_version import TORCH
 from steelyard_workflows.evaluation.runtime import Runtime, opened

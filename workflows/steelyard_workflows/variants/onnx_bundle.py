@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import runtime_session
+from steelyard.bootstrap.runtimes import runtime_session
 from steelyard.domain.model_version import ONNXRUNTIME
 from steelyard_workflows.evaluation.runtime import Opened, opened
 from steelyard_workflows.evaluation.weights import count_weights

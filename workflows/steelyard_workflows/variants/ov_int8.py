@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from steelyard.bootstrap import session_class
+from steelyard.bootstrap.runtimes import session_class
 from steelyard.domain.compute import inherited
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import OPENVINO

@@ -1,6 +1,6 @@
 """What this machine's processor can do, as far as a kind of variant depends on it."""
 
-from steelyard.bootstrap import hardware_profile
+from steelyard.bootstrap.runtimes import hardware_profile
 from steelyard_workflows.variants.kind import Option
 
 VNNI = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from steelyard.bootstrap import ARCHITECTURES, architecture_of
+from steelyard.bootstrap.architectures import ARCHITECTURES, architecture_of
 from steelyard.domain.errors import Refused
 from steelyard.domain.model_version import TORCH, Signature
 from steelyard.domain.safetensors_file import Precision, about

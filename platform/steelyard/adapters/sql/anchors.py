@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.insert import chunks
+from steelyard.adapters.sql.tables import ledger
 
 
 class AnchorStore:
@@ -18,21 +18,21 @@ class AnchorStore:
 
     def heads(self) -> dict[str, tuple[int, str]]:
         """Day -> the entry that was noted as the newest of that day: its number and hash."""
-        h = t.chain_head.c
+        h = ledger.chain_head.c
         with reading(self._engine) as connection:
             rows = connection.execute(select(h.day, h.seq, h.hash).order_by(h.day))
             return {row.day: (row.seq, row.hash) for row in rows}
 
     def closed(self) -> list[dict[str, Any]]:
         """The rows of closed periods as they are stored, ``totals`` as its text."""
-        p = t.period
+        p = ledger.period
         with reading(self._engine) as connection:
             rows = connection.execute(select(p).where(p.c.status == "closed"))
             return [dict(row) for row in rows.mappings()]
 
     def hashes(self, seqs: Collection[int]) -> dict[int, str]:
         """The stored hashes of these entries; an entry that is not there is left out."""
-        e, wanted = t.entry.c, sorted(seqs)
+        e, wanted = ledger.entry.c, sorted(seqs)
         found: dict[int, str] = {}
         with reading(self._engine) as connection:
             for chunk in chunks(wanted):

@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 from sqlalchemy import Engine, RowMapping, Select, insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
+from steelyard.adapters.sql.tables import serving
 from steelyard.domain.api_key import ApiKey, KeyRecord
 
 
@@ -21,28 +21,28 @@ class ApiKeyStore:
         row = asdict(key) | {"models": json.dumps(key.models), "created_by": actor}
         del row["revoked_us"]
         with writing(self._engine) as connection:
-            connection.execute(insert(t.api_key), row)
+            connection.execute(insert(serving.api_key), row)
 
     def revoke(self, key_id: str, actor: str, reason: str, now_us: int) -> KeyRecord | None:
         """Revoke a key, once: a second time changes nothing. None when there is no such key."""
-        query = _keys().where(t.api_key.c.key_id == key_id)
+        query = _keys().where(serving.api_key.c.key_id == key_id)
         row = {"key_id": key_id, "revoked_us": now_us, "revoked_by": actor, "reason": reason}
         with writing(self._engine) as connection:
             found = connection.execute(query).mappings().one_or_none()
             if found is not None and found["revoked_us"] is None:
-                connection.execute(insert(t.api_key_revocation), row)
+                connection.execute(insert(serving.api_key_revocation), row)
                 found = connection.execute(query).mappings().one()
             return _record(found) if found is not None else None
 
     def records(self) -> list[KeyRecord]:
         """Every key that there ever was, oldest first."""
-        query = _keys().order_by(t.api_key.c.created_us, t.api_key.c.key_id)
+        query = _keys().order_by(serving.api_key.c.created_us, serving.api_key.c.key_id)
         with reading(self._engine) as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
 
 def _keys() -> Select[*tuple[object, ...]]:
-    k, r = t.api_key, t.api_key_revocation
+    k, r = serving.api_key, serving.api_key_revocation
     columns = (*k.c, r.c.revoked_us, r.c.revoked_by, r.c.reason)
     return select(*columns).select_from(k.outerjoin(r, r.c.key_id == k.c.key_id))
 

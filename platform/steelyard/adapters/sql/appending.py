@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, Table, delete, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_for, insert_rows
 from steelyard.adapters.sql.periods import booking
 from steelyard.adapters.sql.rollups import Whose, add_entries, owned
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.hash_chain import GENESIS, canonical, link_bytes
 from steelyard.domain.ledger import (
     FORMAT,
@@ -52,8 +52,8 @@ class Appender:
         revisions = self._revisions([*(b.subject for b in batches),
                                      *(b for p in postings for b in p.replaces)])  # fmt: skip
         windows = [key for posting in postings for key in posting.windows]
-        charged = _values(self._connection, t.posted_window, "idem_key", windows)
-        gone = _values(self._connection, t.superseded_window, "idem_key", windows)
+        charged = _values(self._connection, ledger.posted_window, "idem_key", windows)
+        gone = _values(self._connection, measured.superseded_window, "idem_key", windows)
         owned = self._owned({one for posting in postings for one in posting.owners})
         for posting in postings:
             if posting.revision is not None:
@@ -94,7 +94,7 @@ class Appender:
         return self._books[month]
 
     def _revisions(self, subjects: Iterable[str]) -> dict[tuple[str, str], int]:
-        b, wanted = t.batch, sorted(set(subjects))
+        b, wanted = ledger.batch, sorted(set(subjects))
         found: dict[tuple[str, str], int] = {}
         for chunk in chunks(wanted):
             query = (
@@ -106,7 +106,7 @@ class Appender:
         return found
 
     def _owned(self, resources: Iterable[str]) -> dict[str, int]:
-        o, wanted = t.resource_owner, sorted(resources)
+        o, wanted = measured.resource_owner, sorted(resources)
         found: dict[str, int] = {}
         for chunk in chunks(wanted):
             query = (
@@ -119,7 +119,9 @@ class Appender:
 
     def _reversal(self, batch_id: str, posting: Posting) -> Batch:
         """The mirror image of a batch."""
-        row = self._connection.execute(select(t.batch).where(t.batch.c.batch_id == batch_id)).one()
+        row = self._connection.execute(
+            select(ledger.batch).where(ledger.batch.c.batch_id == batch_id)
+        ).one()
         transfers = tuple(stored_transfers(self._connection, batch_id))
         mirrored = tuple(
             replace(one, debit=one.credit, credit=one.debit, reverses=seq) for seq, one in transfers
@@ -135,21 +137,23 @@ class Appender:
         """Write batches, entries, marks and sums; the number of entries."""
         if not self._batches:
             return 0
-        insert_rows(self._connection, t.batch, [self._batch_row(b) for b in self._batches])
+        insert_rows(self._connection, ledger.batch, [self._batch_row(b) for b in self._batches])
         rows = list(self._entries(self._account_ids()))
         if rows:
-            insert_rows(self._connection, t.entry, rows)
+            insert_rows(self._connection, ledger.entry, rows)
             add_entries(self._connection, rows, self._whose)
         self._mark()
         return len(rows)
 
     def _batch_row(self, batch: Batch) -> dict[str, Any]:
-        row = {c.name: getattr(batch, c.name, None) for c in t.batch.columns}
+        row = {c.name: getattr(batch, c.name, None) for c in ledger.batch.columns}
         return {**row, "created_us": self._now_us}
 
     def _entries(self, accounts: AccountIds) -> Iterable[dict[str, Any]]:
         last = self._connection.execute(
-            select(t.entry.c.seq, t.entry.c.hash).order_by(t.entry.c.seq.desc()).limit(1)
+            select(ledger.entry.c.seq, ledger.entry.c.hash)
+            .order_by(ledger.entry.c.seq.desc())
+            .limit(1)
         ).one_or_none()
         seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
         for batch in self._batches:
@@ -184,7 +188,10 @@ class Appender:
                 wanted[one.debit.path, one.unit] = one.debit
                 wanted[one.credit.path, one.unit] = one.credit
         ids = {key: self._known[key] for key in wanted if key in self._known}
-        a, paths = t.account, sorted({path for path, unit in wanted if (path, unit) not in ids})
+        a, paths = (
+            ledger.account,
+            sorted({path for path, unit in wanted if (path, unit) not in ids}),
+        )
         for chunk in chunks(paths):
             query = select(a.c.path, a.c.unit, a.c.account_id).where(a.c.path.in_(chunk))
             ids |= {(r.path, r.unit): r.account_id for r in self._connection.execute(query)}
@@ -201,13 +208,15 @@ class Appender:
     def _mark(self) -> None:
         """Remember which batch charged each window, if any still does; late usage is in now."""
         for chunk in chunks(self._superseded):
-            for table in (t.posted_window, t.waiting_window):
+            for table in (ledger.posted_window, measured.waiting_window):
                 self._connection.execute(delete(table).where(table.c.idem_key.in_(chunk)))
         for chunk in chunks(self._late):
-            self._connection.execute(delete(t.late_usage).where(t.late_usage.c.idem_key.in_(chunk)))
+            self._connection.execute(
+                delete(measured.late_usage).where(measured.late_usage.c.idem_key.in_(chunk))
+            )
         if not self._marks:
             return
-        keys, w = list(self._marks), t.waiting_window
+        keys, w = list(self._marks), measured.waiting_window
         for chunk in chunks(keys):
             self._connection.execute(delete(w).where(w.c.idem_key.in_(chunk)))
         rows = [{"idem_key": key, "batch_id": batch} for key, batch in self._marks.items()]
@@ -216,7 +225,7 @@ class Appender:
 
 @lru_cache
 def _charging(dialect: str) -> Insert:
-    new = insert_for(dialect, t.posted_window)
+    new = insert_for(dialect, ledger.posted_window)
     newest = {"batch_id": new.excluded.batch_id}
     return new.on_conflict_do_update(index_elements=["idem_key"], set_=newest)
 
@@ -237,14 +246,16 @@ REVERSAL = "reversal"
 
 def stored_transfers(connection: Connection, batch_id: str) -> Iterable[tuple[int, Transfer]]:
     """The entries of a batch as (number, transfer), in order."""
-    e = t.entry
+    e = ledger.entry
     rows = connection.execute(
         select(e).where(e.c.batch_id == batch_id).order_by(e.c.seq)
     ).mappings().all()  # fmt: skip
     ids = {row["debit_account"] for row in rows} | {row["credit_account"] for row in rows}
     accounts = {
         row.account_id: account(row)
-        for row in connection.execute(select(t.account).where(t.account.c.account_id.in_(ids)))
+        for row in connection.execute(
+            select(ledger.account).where(ledger.account.c.account_id.in_(ids))
+        )
     }
     for row in rows:
         yield row["seq"], Transfer(

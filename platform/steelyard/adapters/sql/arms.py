@@ -19,26 +19,25 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     Select,
-    Subquery,
     Text,
     and_,
     bindparam,
     case,
-    distinct,
     func,
     literal,
     or_,
     select,
 )
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.fallbacks import arm_of, in_place_of
 from steelyard.adapters.sql.latest import latest_answers
 from steelyard.adapters.sql.pairs import disagreements, numbered, one_alone_wrong
 from steelyard.adapters.sql.predictions import executed, is_error
+from steelyard.adapters.sql.tables import audit, measured
 from steelyard.domain.analysis import Metric
 from steelyard.domain.e_process import Interval
+from steelyard.domain.first_events import Active, Counted, Counts, Had, by_arm, counted
 from steelyard.domain.latest_answers import Answers, Window
 from steelyard.domain.rollout import Stretch
 from steelyard.domain.rollout_plan import LOOKED_BACK
@@ -47,7 +46,8 @@ from steelyard.domain.unit_spread import Spread
 ARMS = ("canary", "stable")
 NAMES = ("model", "lineage")
 """What of a stretch is text."""
-Found = dict[tuple[int, int], Interval]
+AT_ONCE = 10_000
+"""Rows that are fetched together."""
 
 
 class ArmStore:
@@ -56,27 +56,53 @@ class ArmStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def intervals(self, metric: Metric, stretch: Stretch) -> Found:
-        """The intervals of a metric by (generation, start); energy's are of generation 0."""
-        counts: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
+    def intervals(self, metric: Metric, stretch: Stretch, known: Had | None = None) -> Counted:
+        """The intervals of a metric by (generation, start); energy's are of generation 0.
+
+        Units that are ``known`` to have had their event are not looked up again.
+        """
+        if metric.name in SUMMED:
+            found, had = self._summed(metric, stretch), Had(stretch.origin_us)
+        else:
+            before = self._had_event(metric, stretch, known or Had(stretch.origin_us))
+            found, had = self._first_events(metric, stretch, before)
+        starts = {
+            (generation, stretch.origin_us + number * stretch.interval_us): interval
+            for (generation, number), interval in found.items()
+        }
+        return Counted(starts, had)
+
+    def _summed(self, metric: Metric, stretch: Stretch) -> dict[tuple[int, int], Interval]:
+        counts: Counts = {}
         with reading(self._engine) as connection:
             for generation, number, arm, n, x in connection.execute(
-                _intervals(metric), asdict(stretch)
+                _sums_of(metric), asdict(stretch)
             ):
-                key = (generation, stretch.origin_us + int(number) * stretch.interval_us)
-                counts.setdefault(key, {})[arm] = (int(n), int(x or 0))
-        nothing = (0, 0)
-        return {
-            key: Interval(*arms.get("canary", nothing), *arms.get("stable", nothing))
-            for key, arms in counts.items()
-        }
+                counts.setdefault((generation, int(number)), {})[arm] = (int(n), int(x or 0))
+        return by_arm(counts)
+
+    def _had_event(self, metric: Metric, stretch: Stretch, known: Had) -> Had:
+        """The units that had their event before a stretch."""
+        if known.until_us > stretch.start_us:
+            known = Had(stretch.origin_us)
+        before = {**asdict(stretch), "start_us": known.until_us, "end_us": stretch.start_us}
+        with reading(self._engine) as connection:
+            units = connection.execute(_with_event(metric), before).scalars()
+            return Had(stretch.start_us, known.units.union(units))
+
+    def _first_events(self, metric: Metric, stretch: Stretch, had: Had) -> Counted:
+        """One unit after the other is fetched and counted: there may be many."""
+        last_us = max(stretch.start_us, stretch.end_us - stretch.interval_us)
+        streamed = {"yield_per": AT_ONCE}
+        with reading(self._engine) as connection:
+            rows = connection.execute(_active(metric), asdict(stretch), execution_options=streamed)
+            return counted((Active(*row) for row in rows), had, last_us)
 
     def spread(self, metric: Metric, stretch: Stretch) -> tuple[Spread, Spread]:
         """How requests and events of a metric spread over units: (canary's, stable's)."""
         rows = _answers(metric, stretch).subquery()
         unit = (
             select(rows.c.arm, func.count().label("n"), func.sum(rows.c.event).label("x"))
-            .where(rows.c.received_us >= stretch.start_us)
             .group_by(rows.c.arm, rows.c.unit)
             .subquery()
         )
@@ -96,12 +122,13 @@ class ArmStore:
 
     def failures_in_a_row(self, stretch: Stretch) -> tuple[int, int]:
         """The candidate's newest answers that all failed, seen or unseen, and their units."""
-        p = t.prediction
+        p = audit.prediction
         arm, fallback = _arm_or_shadow(stretch), _fallback(stretch)
         failed = case((or_(fallback, is_error(p.c.status)), 1), else_=0)
         newest = (
             select(_unit(), failed)
-            .where(_ours(stretch, arm), arm == "canary")
+            .where(_of_both(stretch, arm), arm == "canary")
+            .where(p.c.received_us >= stretch.origin_us)
             .order_by(p.c.received_us.desc())
             .limit(LOOKED_BACK)
         )
@@ -110,35 +137,39 @@ class ArmStore:
         return len(found), len({unit for unit, _ in found})
 
 
+BOUND: Any = SimpleNamespace(**{
+    one.name: bindparam(one.name, type_=Text() if one.name in NAMES else BigInteger())
+    for one in fields(Stretch)
+})  # fmt: skip
+"""A stretch that is bound when a query is asked, so that the query is built only once."""
+
+
 @lru_cache(maxsize=64)
-def _intervals(metric: Metric) -> Select[Any]:
-    """The query of a metric's intervals, built once; its stretch is bound when it is asked."""
-    bound: Any = SimpleNamespace(**{
-        one.name: bindparam(one.name, type_=Text() if one.name in NAMES else BigInteger())
-        for one in fields(Stretch)
-    })  # fmt: skip
-    summed = SUMMED.get(metric.name)
-    return _first_events(metric, bound) if summed is None else summed(bound)
+def _sums_of(metric: Metric) -> Select[Any]:
+    return SUMMED[metric.name](BOUND)
 
 
-def _ours(stretch: Stretch, arm: ColumnElement[Any] = t.prediction.c.arm) -> ColumnElement[bool]:
-    return and_(_of_both(stretch, arm), t.prediction.c.received_us < stretch.end_us)
+def _ours(
+    stretch: Stretch, arm: ColumnElement[Any] = audit.prediction.c.arm
+) -> ColumnElement[bool]:
+    """The answers of both arms in a stretch, as the canary's only this candidate's."""
+    return and_(_of_both(stretch, arm), audit.prediction.c.received_us >= stretch.start_us)
 
 
 def _of_both(stretch: Stretch, arm: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Stable's answers, and as the canary's only this candidate's: others may be beside it."""
-    p = t.prediction
+    """Until the end of a stretch; other candidates may be beside this one."""
+    p = audit.prediction
     fallback = p.c.arm == "fallback"
     return and_(
         p.c.model == stretch.model, p.c.lineage == stretch.lineage, arm.in_(ARMS),
-        p.c.received_us >= stretch.origin_us, or_(executed(), fallback),
+        p.c.received_us < stretch.end_us, or_(executed(), fallback),
         or_(arm == "stable", p.c.version == stretch.candidate, fallback),
     )  # fmt: skip
 
 
 def _arm_or_shadow(stretch: Stretch) -> ColumnElement[Any]:
     """The arm, where copies that the candidate answered are the canary's: they can fail, too."""
-    p = t.prediction
+    p = audit.prediction
     repeated = and_(p.c.arm == "shadow", p.c.version == stretch.candidate)
     return case((repeated, "canary"), else_=arm_of(_fallback(stretch)))
 
@@ -148,12 +179,12 @@ def _fallback(stretch: Stretch) -> ColumnElement[bool]:
 
 
 def _unit() -> ColumnElement[Any]:
-    return func.coalesce(t.prediction.c.unit_sha256, t.prediction.c.prediction_id)
+    return func.coalesce(audit.prediction.c.unit_sha256, audit.prediction.c.prediction_id)
 
 
 def _answers(metric: Metric, stretch: Stretch) -> Select[Any]:
-    """Every answer that counts for a metric: generation, time, arm, unit, and if it is an event."""
-    p, label = t.prediction, t.label
+    """Every answer that counts for a metric: where, when, whose it is, and whether an event."""
+    p, label = audit.prediction, audit.label
     fallback = _fallback(stretch)
     # Only what asks whether there was an answer can tell anything by one that was not given.
     arm = arm_of(fallback) if metric.name == "errors" else p.c.arm
@@ -165,55 +196,47 @@ def _answers(metric: Metric, stretch: Stretch) -> Select[Any]:
     }[metric.name]
     query = select(
         p.c.generation, p.c.received_us, arm.label("arm"), _unit().label("unit"),
-        event.label("event"),
+        event.label("event"), p.c.unit_sha256.is_not(None).label("recurs"),
     ).where(_ours(stretch, arm))  # fmt: skip
     if metric.name == "labels":
         return query.join(label, label.c.prediction_id == p.c.prediction_id)
     return query.where(p.c.latency_us.is_not(None)) if metric.name == "latency" else query
 
 
-def _first_events(metric: Metric, stretch: Stretch) -> Select[Any]:
-    """Units that were active without an event before, and those that had their first one."""
-    rows = _answers(metric, stretch).subquery()
-    first = (
-        select(rows.c.unit, func.min(rows.c.received_us).label("at_us"))
-        .where(rows.c.event == 1)
-        .group_by(rows.c.unit)
-        .subquery()
-    )
-    number = numbered(rows.c.received_us, stretch)
-    came = numbered(first.c.at_us, stretch)
+@lru_cache(maxsize=64)
+def _with_event(metric: Metric) -> Select[Any]:
+    """The units that had an event in a stretch."""
+    rows = _answers(metric, BOUND).subquery()
+    return select(rows.c.unit).where(rows.c.event == 1, rows.c.recurs).distinct()
+
+
+@lru_cache(maxsize=64)
+def _active(metric: Metric) -> Select[Any]:
+    """The units that were active in a stretch, and the first event of each in its intervals."""
+    rows = _answers(metric, BOUND).subquery()
+    number = numbered(rows.c.received_us, BOUND).label("number")
+    event_us = func.min(case((rows.c.event == 1, rows.c.received_us)))
     return (
-        select(
-            rows.c.generation, number.label("number"), rows.c.arm,
-            func.count(distinct(rows.c.unit)),
-            func.count(distinct(case((rows.c.received_us == first.c.at_us, rows.c.unit)))),
-        )
-        .select_from(_with_first(rows, first))
-        .where(rows.c.received_us >= stretch.start_us)
-        .where(or_(first.c.at_us.is_(None), came >= number))
-        .group_by(rows.c.generation, number, rows.c.arm)
-    )  # fmt: skip
-
-
-def _with_first(rows: Subquery, first: Subquery) -> Any:
-    return rows.outerjoin(first, first.c.unit == rows.c.unit)
+        select(rows.c.unit, rows.c.recurs, rows.c.generation, number, rows.c.arm, event_us)
+        .group_by(rows.c.unit, rows.c.recurs, rows.c.generation, number, rows.c.arm)
+        .order_by(rows.c.unit)
+    )
 
 
 def _sums(stretch: Stretch) -> Select[Any]:
     """Requests and their device time in µs: at one price that is what they cost."""
-    p = t.prediction
+    p = audit.prediction
     number = numbered(p.c.received_us, stretch)
     return (
         select(p.c.generation, number, p.c.arm, func.count(), func.sum(p.c.busy_ns // 1_000))
-        .where(_ours(stretch), p.c.received_us >= stretch.start_us)
+        .where(_ours(stretch))
         .group_by(p.c.generation, number, p.c.arm)
     )
 
 
 def _energy(stretch: Stretch) -> Select[Any]:
     """Requests and the energy of the replicas that answered them; windows name no generation."""
-    usage, supply = t.usage_window, t.supply_window
+    usage, supply = measured.usage_window, measured.supply_window
     arm = case((usage.c.version == stretch.candidate, "canary"), else_="stable")
     number = numbered(usage.c.window_start_us, stretch)
     return (

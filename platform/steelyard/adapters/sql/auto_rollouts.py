@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, func, insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
+from steelyard.adapters.sql.tables import delivery
 from steelyard.domain.auto_rollout import AutoRollout
 from steelyard.domain.rollout_plan import plan_from
 
@@ -21,7 +21,7 @@ class AutoRolloutStore:
 
     def set(self, setting: AutoRollout) -> None:
         """Set what a model's variants do from now on."""
-        a = t.auto_rollout
+        a = delivery.auto_rollout
         plan = None if setting.plan is None else json.dumps(asdict(setting.plan), sort_keys=True)
         with writing(self._engine) as connection:
             last = connection.scalar(select(func.coalesce(func.max(a.c.seq), 0)))
@@ -30,7 +30,7 @@ class AutoRolloutStore:
 
     def current(self) -> dict[str, AutoRollout]:
         """Model -> what is set, for the models for which anything ever was."""
-        a = t.auto_rollout
+        a = delivery.auto_rollout
         newest = select(func.max(a.c.seq)).group_by(a.c.model)
         query = select(a).where(a.c.seq.in_(newest)).order_by(a.c.model)
         with reading(self._engine) as connection:
@@ -38,14 +38,14 @@ class AutoRolloutStore:
 
     def history(self, model: str) -> list[AutoRollout]:
         """Everything that was ever set for a model, oldest first."""
-        a = t.auto_rollout
+        a = delivery.auto_rollout
         query = select(a).where(a.c.model == model).order_by(a.c.seq)
         with reading(self._engine) as connection:
             return [_setting(row) for row in connection.execute(query).mappings()]
 
     def tried(self, model: str) -> frozenset[int]:
         """The candidates of all rollouts of a model, whoever began them and however they ended."""
-        r = t.rollout
+        r = delivery.rollout
         query = select(r.c.candidate).where(r.c.model == model).distinct()
         with reading(self._engine) as connection:
             return frozenset(connection.execute(query).scalars())

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import rates
 from steelyard.domain.budget_record import BudgetRecord
 from steelyard.domain.hash_chain import digest
 from steelyard.domain.ownership import Ownership
@@ -23,11 +23,11 @@ class BudgetStore:
         row = asdict(budget)
         with writing(self._engine) as connection:
             key = {"budget_id": digest(row)[:32]}
-            insert_new(connection, t.budget, [row | key], ("budget_id",))
+            insert_new(connection, rates.budget, [row | key], ("budget_id",))
 
     def budgets(self) -> list[BudgetRecord]:
         """The budgets that count, by scope: the newest record of each, unless it withdraws."""
-        b = t.budget
+        b = rates.budget
         names = BudgetRecord.__dataclass_fields__
         with reading(self._engine) as connection:
             rows = connection.execute(select(b).order_by(b.c.recorded_us, b.c.budget_id)).mappings()
@@ -39,11 +39,11 @@ class BudgetStore:
         """Record who owns a model from a moment on."""
         keys = ("model", "valid_from_us", "recorded_us")
         with writing(self._engine) as connection:
-            insert_new(connection, t.ownership, [asdict(ownership)], keys)
+            insert_new(connection, rates.ownership, [asdict(ownership)], keys)
 
     def ownership(self) -> list[Ownership]:
         """Every record of who owns what, in the order in which they count."""
-        o = t.ownership
+        o = rates.ownership
         query = select(o).order_by(o.c.model, o.c.valid_from_us, o.c.recorded_us)
         with reading(self._engine) as connection:
             return [Ownership(**row) for row in connection.execute(query).mappings()]

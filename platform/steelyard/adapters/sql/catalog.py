@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import ledger, measured, models, rates
 from steelyard.domain import catalog_file
 from steelyard.domain.catalog_rows import CoefficientDeclaration, Declaration, PriceDeclaration
 from steelyard.domain.cost import Price
@@ -47,7 +47,7 @@ class CatalogStore:
         with reading(self._engine) as connection:
             return {
                 row_id
-                for column in (t.price.c.price_id, t.coefficient.c.coef_id)
+                for column in (rates.price.c.price_id, rates.coefficient.c.coef_id)
                 for row_id in connection.scalars(select(column).where(column.in_(row_ids)))
             }
 
@@ -63,8 +63,8 @@ class CatalogStore:
         added: set[str] = set()
         with writing(self._engine) as connection:
             for table, key, sort in (
-                (t.price, "price_id", PriceDeclaration),
-                (t.coefficient, "coef_id", CoefficientDeclaration),
+                (rates.price, "price_id", PriceDeclaration),
+                (rates.coefficient, "coef_id", CoefficientDeclaration),
             ):
                 values = [{key: row.row_id, **asdict(row)} for row in rows if isinstance(row, sort)]
                 if values:
@@ -77,13 +77,13 @@ class CatalogStore:
     def prices(self) -> list[Price]:
         """The whole price book, in an order that is the same everywhere."""
         with reading(self._engine) as connection:
-            rows = connection.execute(select(t.price)).mappings().all()
+            rows = connection.execute(select(rates.price)).mappings().all()
         return sorted((Price(**row) for row in rows), key=lambda p: p.price_id)
 
     def coefficients(self) -> list[dict[str, Any]]:
         """Every coefficient and zone, as stored."""
         with reading(self._engine) as connection:
-            rows = connection.execute(select(t.coefficient)).mappings()
+            rows = connection.execute(select(rates.coefficient)).mappings()
             return sorted((dict(row) for row in rows), key=lambda r: str(r["coef_id"]))
 
     def rate_book(self, as_of_us: int) -> RateBook:
@@ -94,28 +94,30 @@ class CatalogStore:
         """The full rows of coefficients, for a report's footnotes."""
         with reading(self._engine) as connection:
             rows = connection.execute(
-                select(t.coefficient).where(t.coefficient.c.coef_id.in_(coef_ids))
+                select(rates.coefficient).where(rates.coefficient.c.coef_id.in_(coef_ids))
             )
             return [dict(row) for row in rows.mappings()]
 
     def record_version(self, version: ModelVersion) -> None:
         """Copy what reports need of a registered version; repeating it changes nothing."""
-        row = {c.name: asdict(version).get(c.name) for c in t.model_version.columns}
+        row = {c.name: asdict(version).get(c.name) for c in models.model_version.columns}
         row["flops_forward"] = version.flops.forward if version.flops else None
         with writing(self._engine) as connection:
-            insert_new(connection, t.model_version, [row], ("model", "version"))
+            insert_new(connection, models.model_version, [row], ("model", "version"))
 
     def versions(self, model: str | None = None) -> list[dict[str, Any]]:
         """Known versions, oldest first."""
-        query = select(t.model_version).order_by(t.model_version.c.model, t.model_version.c.version)
+        query = select(models.model_version).order_by(
+            models.model_version.c.model, models.model_version.c.version
+        )
         if model is not None:
-            query = query.where(t.model_version.c.model == model)
+            query = query.where(models.model_version.c.model == model)
         with reading(self._engine) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def attempts(self, model: str) -> list[dict[str, Any]]:
         """Every run attempt of a model, with its outcome."""
-        a = t.run_attempt
+        a = measured.run_attempt
         with reading(self._engine) as connection:
             rows = connection.execute(
                 select(a).where(a.c.model == model).order_by(a.c.started_us, a.c.attempt)
@@ -124,7 +126,7 @@ class CatalogStore:
 
     def unattributed_runs(self) -> list[tuple[str, str, int]]:
         """Runs with a balance of their own that have a version now: (run, model, version)."""
-        a, v, b = t.account, t.model_version, projections.balance
+        a, v, b = ledger.account, models.model_version, projections.balance
         query = (
             select(v.c.run_id, v.c.model, v.c.version)
             .distinct()
@@ -137,7 +139,7 @@ class CatalogStore:
 
     def failed_runs(self) -> list[tuple[str, str]]:
         """Runs with a balance of their own that ended without success: (run, model)."""
-        a, b, r = t.account, projections.balance, t.run_attempt
+        a, b, r = ledger.account, projections.balance, measured.run_attempt
         succeeded = select(r.c.run_id).where(r.c.outcome.in_(("ok", "running")))
         query = (
             select(r.c.run_id, r.c.model)

@@ -19,9 +19,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import account
 from steelyard.adapters.sql.database import reading
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.charge import (
     DAY_US,
     BillingPeriod,
@@ -59,27 +59,29 @@ class ChargeSnapshot:
 
     def head(self) -> tuple[int, str] | None:
         """Number and hash of the newest entry; None in an empty ledger."""
-        e = t.entry.c
+        e = ledger.entry.c
         newest = select(e.seq, e.hash).order_by(e.seq.desc()).limit(1)
         row = self.connection.execute(newest).one_or_none()
         return (row.seq, row.hash) if row else None
 
     def total_nano(self) -> int:
         """What the selected entries cost: all that the supply gave, or all that a model got."""
-        a, model = t.account.c, self.selection.model
+        a, model = ledger.account.c, self.selection.model
         if model is None:
             supplied = and_(a.role == "supply")
-            return self._sum(t.entry.c.credit_account, supplied) - self._sum(
-                t.entry.c.debit_account, supplied
+            return self._sum(ledger.entry.c.credit_account, supplied) - self._sum(
+                ledger.entry.c.debit_account, supplied
             )
         mine = and_(a.model == model, a.role.in_(TARGETS))
-        return self._sum(t.entry.c.debit_account, mine) - self._sum(t.entry.c.credit_account, mine)
+        return self._sum(ledger.entry.c.debit_account, mine) - self._sum(
+            ledger.entry.c.credit_account, mine
+        )
 
     def _sum(self, side: ColumnElement[int], condition: ColumnElement[bool]) -> int:
         query = (
-            select(func.coalesce(func.sum(t.entry.c.amount), 0))
-            .join(t.account, t.account.c.account_id == side)
-            .where(condition, t.entry.c.unit == "nUSD", *self._conditions())
+            select(func.coalesce(func.sum(ledger.entry.c.amount), 0))
+            .join(ledger.account, ledger.account.c.account_id == side)
+            .where(condition, ledger.entry.c.unit == "nUSD", *self._conditions())
         )
         return int(self.connection.execute(query).scalar_one())
 
@@ -94,8 +96,8 @@ class ChargeSnapshot:
                 yield [_movement(row) for row in day]
 
     def _query(self) -> Select[Any]:
-        sums, own, other = self._sums(), t.account.alias("own"), t.account.alias("other")
-        last, p, r = t.entry.alias("last"), t.period, t.resource
+        sums, own, other = self._sums(), ledger.account.alias("own"), ledger.account.alias("other")
+        last, p, r = ledger.entry.alias("last"), ledger.period, measured.resource
         charged = other.c.role.in_(SOURCES)
         resource_id = func.substr(other.c.path, func.length(other.c.role) + 2)
         return (
@@ -112,13 +114,13 @@ class ChargeSnapshot:
         )  # fmt: skip
 
     def _sums(self) -> Subquery:
-        e = t.entry.c
+        e = ledger.entry.c
         sides = [self._side(1, e.debit_account, e.credit_account),
                  self._side(-1, e.credit_account, e.debit_account)]  # fmt: skip
         return union_all(*sides).subquery("sums")
 
     def _side(self, sign: int, own: ColumnElement[int], other: ColumnElement[int]) -> Select[Any]:
-        e, a = t.entry.c, t.account.alias("side")
+        e, a = ledger.entry.c, ledger.account.alias("side")
         day = e.period_start_us // DAY_US
         key = (e.period_id, day, own, other, e.price_id, e.tier)
         return (
@@ -134,7 +136,7 @@ class ChargeSnapshot:
         )  # fmt: skip
 
     def _conditions(self) -> Sequence[ColumnElement[bool]]:
-        e, chosen = t.entry.c, self.selection
+        e, chosen = ledger.entry.c, self.selection
         found: list[ColumnElement[bool]] = []
         if chosen.period_id is not None:
             found.append(e.period_id == chosen.period_id)

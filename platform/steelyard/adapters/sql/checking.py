@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import REVERSAL, account, coef_ids
 from steelyard.adapters.sql.rollups import folded
 from steelyard.adapters.sql.sources import Charged, changed_sources
+from steelyard.adapters.sql.tables import ledger
 from steelyard.domain.accounts import holds
 from steelyard.domain.hash_chain import Break, first_break
 from steelyard.domain.ledger import (
@@ -46,8 +46,8 @@ def find_break(connection: Connection) -> Break | None:
 
 def entry_query() -> Any:
     """Every entry in order, with its batch's digest and its accounts' paths."""
-    e, b = t.entry, t.batch
-    debit, credit = t.account.alias("debit_side"), t.account.alias("credit_side")
+    e, b = ledger.entry, ledger.batch
+    debit, credit = ledger.account.alias("debit_side"), ledger.account.alias("credit_side")
     # Outer joins: an entry whose account or batch is gone must be found, not left out.
     return (
         select(e, b.c.batch_sha256, debit.c.path.label("debit"), credit.c.path.label("credit"))
@@ -68,9 +68,9 @@ class _Walk:
 
     def __init__(self, connection: Connection) -> None:
         self._batches = {
-            row["batch_id"]: row for row in connection.execute(select(t.batch)).mappings()
+            row["batch_id"]: row for row in connection.execute(select(ledger.batch)).mappings()
         }
-        accounts = connection.execute(select(t.account)).all()
+        accounts = connection.execute(select(ledger.account)).all()
         self._units = {row.account_id: row.unit for row in accounts if holds(account(row))}
         self._lines: Counter[str] = Counter()
         self.hashes: dict[int, str] = {}
@@ -132,13 +132,15 @@ def _batch(row: Any) -> Batch:
 
 
 def _other_breaks(connection: Connection, walk: _Walk) -> Iterator[Break]:
-    for row in connection.execute(select(t.chain_head).order_by(t.chain_head.c.seq)).all():
+    for row in connection.execute(
+        select(ledger.chain_head).order_by(ledger.chain_head.c.seq)
+    ).all():
         if walk.hashes.get(row.seq) != row.hash:
             yield Break(row.seq, f"the head that was published on {row.day} is not in the chain")
     newest = max(walk.hashes, default=0)
     if walk.emptied():
         yield Break(newest, f"the batch {walk.emptied()} was changed after it was written")
-    for row in connection.execute(select(t.period)).all():
+    for row in connection.execute(select(ledger.period)).all():
         what = _period_fault(connection, row, walk.periods.get(row.period_id, 0))
         known = (row.closing_seq or 0) <= newest
         if what or not known:
@@ -160,7 +162,7 @@ def _period_fault(connection: Connection, row: Any, last_seq: int) -> str | None
         return None if closing == (None,) * 4 else "was opened again after it was closed"
     if None in closing or last_seq > row.closing_seq:
         return "was changed after it was closed"
-    e = t.entry
+    e = ledger.entry
     sums = select(e.c.unit, func.sum(e.c.amount)).where(e.c.period_id == row.period_id)
     found = {unit: int(amount) for unit, amount in connection.execute(sums.group_by(e.c.unit))}
     try:

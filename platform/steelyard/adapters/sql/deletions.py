@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from sqlalchemy import Engine, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.chained_rows import append_chained
 from steelyard.adapters.sql.database import reading, writing
+from steelyard.adapters.sql.tables import audit, models
 from steelyard.domain.deletion import Deletion
 
 
@@ -18,7 +18,7 @@ class DeletionStore:
 
     def record(self, deletion: Deletion) -> None:
         """Append to the history of deletions; the same version's is recorded once."""
-        d = t.version_deletion
+        d = models.version_deletion
         known = select(d.c.seq).where(
             d.c.model == deletion.model, d.c.version == deletion.version
         )  # fmt: skip
@@ -28,7 +28,7 @@ class DeletionStore:
 
     def deletions(self, model: str) -> list[Deletion]:
         """A model's deletions, oldest first."""
-        d = t.version_deletion
+        d = models.version_deletion
         query = select(d).where(d.c.model == model).order_by(d.c.seq)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
@@ -36,7 +36,7 @@ class DeletionStore:
 
     def last_asked_us(self, model: str, version: int) -> int | None:
         """When the newest prediction of a version came that is kept; None: there is none."""
-        p = t.prediction
+        p = audit.prediction
         query = select(func.max(p.c.received_us)).where(p.c.model == model, p.c.version == version)
         with reading(self._engine) as connection:
             found = connection.execute(query).scalar()

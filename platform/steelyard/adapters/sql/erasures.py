@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, delete, exists, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_rows
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.charge import DAY_US
 from steelyard.domain.hash_chain import GENESIS, link
 
-_ERASED = exists().where(t.prediction_erasure.c.segment == t.prediction_segment.c.seq)
+_ERASED = exists().where(audit.prediction_erasure.c.segment == audit.prediction_segment.c.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ErasureStore:
 
     def due(self, days: Mapping[str, int], now_us: int, limit: int) -> list[Due]:
         """The oldest segments past their model's days; models without any are kept for ever."""
-        s, found = t.prediction_segment, list[Due]()
+        s, found = audit.prediction_segment, list[Due]()
         with reading(self._engine) as connection:
             for model, kept in sorted(days.items()):
                 if kept <= 0:
@@ -53,7 +53,7 @@ class ErasureStore:
 
         Somebody else may have been faster. The mark is what lets the triggers give way.
         """
-        p, a, e = t.prediction, t.prediction_aside, t.prediction_erasure
+        p, a, e = audit.prediction, audit.prediction_aside, audit.prediction_erasure
         with writing(self._engine) as connection:
             among = e.c.segment.in_([one.segment for one in due])
             taken = set(connection.execute(select(e.c.segment).where(among)).scalars())
@@ -61,14 +61,14 @@ class ErasureStore:
             _mark(connection, own, actor, now_us)
             numbers = [one.segment for one in own]
             ids = select(p.c.prediction_id).where(p.c.segment.in_(numbers))
-            connection.execute(delete(t.label).where(t.label.c.prediction_id.in_(ids)))
+            connection.execute(delete(audit.label).where(audit.label.c.prediction_id.in_(ids)))
             connection.execute(delete(p).where(p.c.segment.in_(numbers)))
             connection.execute(delete(a).where(a.c.segment.in_(numbers)))
         return own
 
 
 def _mark(connection: Connection, due: Sequence[Due], actor: str, now_us: int) -> None:
-    e = t.prediction_erasure
+    e = audit.prediction_erasure
     query = select(e.c.seq, e.c.hash).order_by(e.c.seq.desc()).limit(1)
     last = connection.execute(query).one_or_none()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)

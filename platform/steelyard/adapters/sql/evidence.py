@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 from sqlalchemy import Engine, RowMapping, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import models
 from steelyard.domain.errors import Refused
 from steelyard.domain.evidence import document, evidence_digest, read
 from steelyard.domain.evidence_record import EvidenceRecord
@@ -34,7 +34,7 @@ class EvidenceStore:
         named = ("model", "version", "origin", *again)
         key = {"record_id": digest({name: row[name] for name in named})[:32]}
         with writing(self._engine) as connection:
-            insert_new(connection, t.evidence, [row | key], ("record_id",))
+            insert_new(connection, models.evidence, [row | key], ("record_id",))
 
     def records(self, model: str, version: int | None = None) -> list[EvidenceRecord]:
         """Every measurement of a model or of one version, oldest first.
@@ -42,7 +42,7 @@ class EvidenceStore:
         Raises:
             Refused: a row does not have the digest that it was kept under.
         """
-        e = t.evidence
+        e = models.evidence
         query = select(e).where(e.c.model == model).order_by(e.c.recorded_us, e.c.record_id)
         if version is not None:
             query = query.where(e.c.version == version)
@@ -56,11 +56,11 @@ class EvidenceStore:
                "reason": record.reason, "recorded_us": record.recorded_us}  # fmt: skip
         with writing(self._engine) as connection:
             key = {"policy_id": digest(row)[:32]}
-            insert_new(connection, t.gate_policy, [row | key], ("policy_id",))
+            insert_new(connection, models.gate_policy, [row | key], ("policy_id",))
 
     def policies(self, model: str) -> list[PolicyRecord]:
         """Every policy that was ever set for a model, oldest first."""
-        p = t.gate_policy
+        p = models.gate_policy
         query = select(p).where(p.c.model == model).order_by(p.c.recorded_us, p.c.policy_id)
         with reading(self._engine) as connection:
             return [

@@ -18,7 +18,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import REVERSAL
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
@@ -27,6 +26,7 @@ from steelyard.adapters.sql.prediction_segments import add_predictions
 from steelyard.adapters.sql.quarantine import keep_aside_clashes, keep_aside_future
 from steelyard.adapters.sql.rows import from_row
 from steelyard.adapters.sql.silence import IS_SUPERSEDED, silent, supersede
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import SegmentSeal
 from steelyard.domain.cost import HOUR_US
@@ -46,12 +46,12 @@ from steelyard.domain.posting import Owner
 from steelyard.domain.silence import COLLECTOR
 
 KEYS: dict[type[Fact], tuple[Table, tuple[str, ...]]] = {
-    Resource: (t.resource, ("resource_id",)),
-    ResourceEnd: (t.resource_end, ("resource_id",)),
-    RunAttempt: (t.run_attempt, ("run_id", "attempt")),
-    BootEnd: (t.boot_end, ("producer_id", "boot_id")),
-    SupplyWindow: (t.supply_window, ("idem_key",)),
-    UsageWindow: (t.usage_window, ("idem_key",)),
+    Resource: (measured.resource, ("resource_id",)),
+    ResourceEnd: (measured.resource_end, ("resource_id",)),
+    RunAttempt: (measured.run_attempt, ("run_id", "attempt")),
+    BootEnd: (measured.boot_end, ("producer_id", "boot_id")),
+    SupplyWindow: (measured.supply_window, ("idem_key",)),
+    UsageWindow: (measured.usage_window, ("idem_key",)),
 }
 
 
@@ -192,7 +192,7 @@ class FactStore:
 
     def unposted(self, limit: int = 2_000) -> list[OpenWindow]:
         """Supply windows without entries, oldest first, each with its usage windows."""
-        s, w, p = t.supply_window, t.waiting_window, t.posted_window
+        s, w, p = measured.supply_window, measured.waiting_window, ledger.posted_window
         waiting = (
             select(s)
             .join(w, w.c.idem_key == s.c.idem_key)
@@ -209,8 +209,13 @@ class FactStore:
 
         Their usage or their owner came afterwards, or they were inferred and are superseded.
         """
-        late, s, w, p = t.late_usage, t.supply_window, t.waiting_window, t.posted_window
-        gone = t.superseded_window
+        late, s, w, p = (
+            measured.late_usage,
+            measured.supply_window,
+            measured.waiting_window,
+            ledger.posted_window,
+        )
+        gone = measured.superseded_window
         same = (s.c.resource_id == late.c.resource_id) & (
             s.c.window_start_us == late.c.window_start_us
         )
@@ -251,7 +256,7 @@ class FactStore:
 
     def reservations(self) -> list[tuple[Resource, int | None]]:
         """Reserved capacity with the moment it was given back; None while it is held."""
-        r, e = t.resource, t.resource_end
+        r, e = measured.resource, measured.resource_end
         query = (
             select(r, e.c.ended_us)
             .outerjoin(e, e.c.resource_id == r.c.resource_id)
@@ -264,7 +269,7 @@ class FactStore:
 
     def reserved_with(self, price_sku: str, hour_start_us: int) -> int:
         """Device-microseconds that resources under a price reserved in windows of one hour."""
-        s, r = t.supply_window, t.resource
+        s, r = measured.supply_window, measured.resource
         query = (
             select(func.coalesce(func.sum(s.c.reserved_us), 0))
             .join(r, r.c.resource_id == s.c.resource_id)
@@ -298,7 +303,7 @@ class FactStore:
         A boot of which nothing but its end arrived counts too, except for a single model: nobody
         knows what it worked for.
         """
-        b, e = projections.boot, t.boot_end
+        b, e = projections.boot, measured.boot_end
         last = func.coalesce(e.c.last_seq, b.c.highest_seq)
         query = select(
             func.coalesce(func.sum(b.c.received), 0), func.coalesce(func.sum(last), 0),
@@ -323,19 +328,19 @@ class FactStore:
     def conflicts(self) -> int:
         """How many rows were refused because their key is taken by other content."""
         with reading(self._engine) as connection:
-            count = connection.execute(select(func.count()).select_from(t.usage_conflict))
+            count = connection.execute(select(func.count()).select_from(measured.usage_conflict))
             return count.scalar_one()
 
 
-_TAKEN = t.batch.alias("taken")
+_TAKEN = ledger.batch.alias("taken")
 _STANDS = ~exists().where(
-    _TAKEN.c.subject == t.posted_window.c.batch_id, _TAKEN.c.method_id == REVERSAL
+    _TAKEN.c.subject == ledger.posted_window.c.batch_id, _TAKEN.c.method_id == REVERSAL
 )
 """A posted window whose charge nobody took back."""
 
 
 def _charged(resource_id: str, start_us: int, end_us: int) -> Select[Any]:
-    s, p = t.supply_window, t.posted_window
+    s, p = measured.supply_window, ledger.posted_window
     return (
         select(s)
         .join(p, p.c.idem_key == s.c.idem_key)
@@ -360,7 +365,7 @@ def _first_of_each(
 
 
 def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
-    u, o, late = t.usage_window, t.resource_owner, t.late_usage
+    u, o, late = measured.usage_window, measured.resource_owner, measured.late_usage
     rows = connection.execute(supply_query).mappings().all()
     supplies = [from_row(SupplyWindow, row) for row in rows]
     keys = [row["idem_key"] for row in rows]  # as stored: to work one out again is a hash
@@ -370,7 +375,7 @@ def _opened(connection: Connection, supply_query: Any) -> list[OpenWindow]:
     resources = {
         row["resource_id"]: from_row(Resource, row)
         for row in connection.execute(
-            select(t.resource).where(t.resource.c.resource_id.in_(ids))
+            select(measured.resource).where(measured.resource.c.resource_id.in_(ids))
         ).mappings()
     }
     inside = select(u).where(

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, and_, bindparam, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.rollout_rows import read_rollout
+from steelyard.adapters.sql.tables import delivery
 from steelyard.adapters.sql.weight_tables import read_route
 from steelyard.domain.promotion import CHAMPION
 from steelyard.domain.rollout_record import Stored
@@ -51,14 +51,14 @@ class FleetStore:
 
 @lru_cache
 def _stable() -> Select[Any]:
-    p = t.promotion.c
+    p = delivery.promotion.c
     newest = select(func.max(p.seq)).where(p.alias == CHAMPION).group_by(p.model)
     return select(p.model, p.to_version).where(p.seq.in_(newest)).order_by(p.model)
 
 
 @lru_cache
 def _routes() -> Select[Any]:
-    i = t.traffic_intent
+    i = delivery.traffic_intent
     newest = (
         select(i.c.model, func.max(i.c.generation).label("generation"))
         .group_by(i.c.model)
@@ -70,7 +70,7 @@ def _routes() -> Select[Any]:
 
 @lru_cache
 def _rollouts() -> Select[Any]:
-    r = t.rollout
+    r = delivery.rollout
     order = (r.c.ended_us.is_not(None), r.c.created_us.desc())
     place = func.row_number().over(partition_by=r.c.model, order_by=order).label("place")
     ranked = select(r, place).subquery()
@@ -83,7 +83,7 @@ def _rollouts() -> Select[Any]:
 
 @lru_cache
 def _without_promotion() -> Select[Any]:
-    r, p = t.rollout, t.promotion.c
+    r, p = delivery.rollout, delivery.promotion.c
     recorded = select(p.rollout_id).where(p.alias == CHAMPION)
     return (
         select(r)

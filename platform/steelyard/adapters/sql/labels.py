@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.labels import Label
 
 CHUNK = 500
@@ -29,12 +29,12 @@ class LabelStore:
             for prediction_id, classes in labels
         ]  # fmt: skip
         with writing(self._engine) as connection:
-            new = len(insert_new(connection, t.label, rows, ("prediction_id",)))
+            new = len(insert_new(connection, audit.label, rows, ("prediction_id",)))
         return new, len(rows) - new
 
     def of_units(self, model: str, labels: Sequence[Label]) -> list[tuple[str, tuple[int, ...]]]:
         """What labels of units say of each of their predictions with as many rows."""
-        p = t.prediction
+        p = audit.prediction
         by_unit = {label.unit_sha256: label.classes for label in labels if label.unit is not None}
         units = list(by_unit)
         found: list[tuple[str, tuple[int, ...]]] = []

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.fallbacks import arm_of, in_place_of
 from steelyard.adapters.sql.insert import chunks
 from steelyard.adapters.sql.predictions import executed, is_error
+from steelyard.adapters.sql.tables import audit, delivery
 from steelyard.domain.latest_answers import Answers, Window
 from steelyard.domain.traffic import BUCKETS
 
@@ -30,7 +30,7 @@ def latest_answers(
 
 @lru_cache
 def _answers() -> Select[Any]:
-    p, r = t.prediction.c, t.rollout.c
+    p, r = audit.prediction.c, delivery.rollout.c
     whole = r.weight_bp == BUCKETS
     fallback = in_place_of(case((whole, 0), else_=r.offset_bp),
                            case((whole, BUCKETS), else_=r.offset_bp + r.max_weight_bp))  # fmt: skip
@@ -48,7 +48,7 @@ def _answers() -> Select[Any]:
             func.max(case((and_(until, failed), p.received_us), else_=0)),
             func.max(case((and_(until, ~failed), p.received_us), else_=0)),
         )
-        .select_from(t.rollout.join(t.prediction, and_(
+        .select_from(delivery.rollout.join(audit.prediction, and_(
             p.model == r.model, p.lineage == r.lineage, p.received_us >= bindparam("since"),
             p.received_us >= r.created_us,
         )))

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Row, case, func, select
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.appending import (
     REVERSAL,
     AccountIds,
@@ -20,6 +19,7 @@ from steelyard.adapters.sql.checking import entry_dict, entry_query, find_break
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
 from steelyard.adapters.sql.rollups import DAY_US, rebuild
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.hash_chain import Break
 from steelyard.domain.ledger import (
     Account,
@@ -84,22 +84,22 @@ class LedgerStore:
 
     def batches(self, subject: str) -> list[StoredBatch]:
         """The batches about a subject, oldest first."""
-        return self._batches(t.batch.c.subject == subject)
+        return self._batches(ledger.batch.c.subject == subject)
 
     def batch(self, batch_id: str) -> StoredBatch | None:
         """One batch; None when there is no such batch."""
-        return next(iter(self._batches(t.batch.c.batch_id == batch_id)), None)
+        return next(iter(self._batches(ledger.batch.c.batch_id == batch_id)), None)
 
     def batches_between(self, method_id: str, start_us: int, end_us: int) -> list[StoredBatch]:
         """Batches of one method whose charge starts in ``[start_us, end_us)``, by time."""
-        b = t.batch.c
+        b = ledger.batch.c
         return self._batches(
             (b.method_id == method_id) & b.period_start_us.between(start_us, end_us - 1)
         )
 
     def newest_charge(self, subject_prefix: str, method_id: str) -> int | None:
         """When the newest charge of a method about subjects with this prefix starts."""
-        b = t.batch
+        b = ledger.batch
         query = select(func.max(b.c.period_start_us)).where(
             b.c.method_id == method_id, b.c.subject.startswith(subject_prefix, autoescape=True)
         )
@@ -107,7 +107,7 @@ class LedgerStore:
             return connection.execute(query).scalar()
 
     def _batches(self, condition: Any) -> list[StoredBatch]:
-        b, taken = t.batch, t.batch.alias("taken")
+        b, taken = ledger.batch, ledger.batch.alias("taken")
         query = (
             select(b, taken.c.batch_id.is_not(None).label("reversed"))
             .outerjoin(
@@ -133,14 +133,14 @@ class LedgerStore:
 
     def revision(self, method_id: str, subject: str) -> int:
         """How many batches of this method the subject has; the next one takes this number."""
-        b = t.batch
+        b = ledger.batch
         query = select(func.count()).where(b.c.method_id == method_id, b.c.subject == subject)
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one()
 
     def balances(self, model: str | None = None) -> list[Balance]:
         """Balances per account and unit; all of one model when given."""
-        a, b = t.account, projections.balance
+        a, b = ledger.account, projections.balance
         query = (
             select(a, b.c.tier, b.c.amount)
             .outerjoin(b, b.c.account_id == a.c.account_id)
@@ -160,7 +160,7 @@ class LedgerStore:
 
         By day; by charge as long as everything happened within two days.
         """
-        a, r, e = t.account, projections.rollup_day, t.entry
+        a, r, e = ledger.account, projections.rollup_day, ledger.entry
         mine = (a.c.model == model) & (a.c.unit == unit)
         joined = r.join(a, a.c.account_id == r.c.account_id)
         with reading(self._engine) as connection:
@@ -187,7 +187,9 @@ class LedgerStore:
         """The newest entry; None in an empty ledger."""
         with reading(self._engine) as connection:
             row = connection.execute(
-                select(t.entry.c.seq, t.entry.c.hash).order_by(t.entry.c.seq.desc()).limit(1)
+                select(ledger.entry.c.seq, ledger.entry.c.hash)
+                .order_by(ledger.entry.c.seq.desc())
+                .limit(1)
             ).one_or_none()
         return Head(row.seq, row.hash) if row else None
 
@@ -208,7 +210,7 @@ class LedgerStore:
         row = {"day": day, "seq": head.seq, "hash": head.hash, "recorded_us": now_us,
                "published_to": "ledger"}  # fmt: skip
         with writing(self._engine) as connection:
-            insert_new(connection, t.chain_head, [row], ("day",))
+            insert_new(connection, ledger.chain_head, [row], ("day",))
 
     def rebuild(self) -> None:
         """Make the sums that reports read anew from entries and windows."""
@@ -218,14 +220,14 @@ class LedgerStore:
     def entries(self, since_seq: int = 1) -> Iterator[dict[str, Any]]:
         """Entries with account paths, in order, for export."""
         with reading(self._engine) as connection:
-            query = entry_query().where(t.entry.c.seq >= since_seq)
+            query = entry_query().where(ledger.entry.c.seq >= since_seq)
             # Closed with the generator, also when the reader stops half-way.
             with connection.execute(query, execution_options={"yield_per": 2_000}) as rows:
                 yield from map(entry_dict, rows.mappings())
 
     def batch_of_window(self, resource_id: str, at_us: int) -> str | None:
         """The batch that charged a resource's window around a moment, if it was posted."""
-        s, p = t.supply_window, t.posted_window
+        s, p = measured.supply_window, ledger.posted_window
         query = (
             select(p.c.batch_id)
             .join(s, s.c.idem_key == p.c.idem_key)

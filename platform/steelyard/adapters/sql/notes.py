@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, tuple_
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_into, insert_new, insert_rows
 from steelyard.adapters.sql.rollups import NO_VERSION, add_boots, add_usage
 from steelyard.adapters.sql.silence import note_inferred
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.silence import COLLECTOR
 
 Rows = Sequence[Mapping[str, Any]]
@@ -22,7 +22,9 @@ def note_supply(connection: Connection, rows: Rows) -> set[tuple[str, int]]:
     if not rows:
         return set()
     names = ("idem_key", "window_start_us")
-    insert_rows(connection, t.waiting_window, [{name: row[name] for name in names} for row in rows])
+    insert_rows(
+        connection, measured.waiting_window, [{name: row[name] for name in names} for row in rows]
+    )
     add_boots(connection, rows)
     _seen(connection, [row for row in rows if row["producer_id"] != COLLECTOR])
     note_inferred(connection, [row for row in rows if row["producer_id"] == COLLECTOR])
@@ -36,9 +38,9 @@ def _seen(connection: Connection, rows: Rows) -> None:
     for row in rows:
         last[row["resource_id"]] = max(last.get(row["resource_id"], 0), row["window_end_us"])
     lite = connection.dialect.name == "sqlite"
-    new = insert_into(connection, t.resource_seen)
+    new = insert_into(connection, measured.resource_seen)
     most = func.max if lite else func.greatest
-    later = most(t.resource_seen.c.last_us, new.excluded.last_us)
+    later = most(measured.resource_seen.c.last_us, new.excluded.last_us)
     connection.execute(
         new.on_conflict_do_update(index_elements=["resource_id"], set_={"last_us": later}),
         [{"resource_id": key, "last_us": at} for key, at in last.items()],
@@ -61,7 +63,7 @@ def note_usage(connection: Connection, rows: Rows, supplied: set[tuple[str, int]
     }  # fmt: skip
     names = ("resource_id", "model", "version", "phase", "run_id")
     new = insert_new(
-        connection, t.resource_owner,
+        connection, measured.resource_owner,
         [dict(zip(names, owner, strict=True)) for owner in sorted(owners)], names,
     )  # fmt: skip
     _charge_anew(connection, sorted({owner[0] for owner in new}))
@@ -69,14 +71,14 @@ def note_usage(connection: Connection, rows: Rows, supplied: set[tuple[str, int]
     late = _with_supply(connection, apart)
     columns = ("idem_key", "resource_id", "window_start_us")
     insert_new(
-        connection, t.late_usage, [{name: row[name] for name in columns} for row in late],
+        connection, measured.late_usage, [{name: row[name] for name in columns} for row in late],
         ("idem_key",),
     )  # fmt: skip
 
 
 def _charge_anew(connection: Connection, resources: Sequence[str]) -> None:
     """Posted windows of resources that have a new owner wait again: their idle time is its."""
-    s, p, w = t.supply_window, t.posted_window, t.waiting_window
+    s, p, w = measured.supply_window, ledger.posted_window, measured.waiting_window
     for chunk in chunks(resources):
         posted = (
             select(s.c.idem_key, s.c.window_start_us)
@@ -88,7 +90,7 @@ def _charge_anew(connection: Connection, resources: Sequence[str]) -> None:
 
 
 def _with_supply(connection: Connection, rows: Rows) -> Rows:
-    s = t.supply_window
+    s = measured.supply_window
     places = sorted({(row["resource_id"], row["window_start_us"]) for row in rows})
     found: set[tuple[str, int]] = set()
     for chunk in chunks(places):

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Engine, Table, and_, case, func, insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
+from steelyard.adapters.sql.tables import audit, measured, serving
 from steelyard.domain.operation import Drain, ShadowSetting
 
 
@@ -19,11 +19,11 @@ class OperationStore:
 
     def set_shadow(self, setting: ShadowSetting) -> None:
         """Set a model's shadow, or that it has none."""
-        self._append(t.shadow_setting, asdict(setting))
+        self._append(serving.shadow_setting, asdict(setting))
 
     def shadows(self) -> dict[str, ShadowSetting]:
         """Model -> its shadow, for the models that have one."""
-        s = t.shadow_setting
+        s = serving.shadow_setting
         newest = select(func.max(s.c.seq)).group_by(s.c.model)
         query = select(s).where(s.c.seq.in_(newest), s.c.version.is_not(None)).order_by(s.c.model)
         with reading(self._engine) as connection:
@@ -32,11 +32,11 @@ class OperationStore:
 
     def drain(self, drain: Drain) -> None:
         """Take a version out of service."""
-        self._append(t.version_drain, asdict(drain))
+        self._append(serving.version_drain, asdict(drain))
 
     def drained(self) -> dict[str, dict[int, int]]:
         """Model -> version -> when it was last taken out of service, in microseconds."""
-        d = t.version_drain
+        d = serving.version_drain
         query = select(d.c.model, d.c.version, func.max(d.c.drained_us)).group_by(
             d.c.model, d.c.version
         )
@@ -50,7 +50,7 @@ class OperationStore:
         self, model: str, versions: Collection[int], since_us: int
     ) -> dict[int, tuple[int, int]]:
         """Version -> requests and server errors in the metered windows that began since then."""
-        u = t.usage_window
+        u = measured.usage_window
         query = (
             select(u.c.version, func.sum(u.c.requests), func.sum(u.c.errors))
             .where(
@@ -64,7 +64,7 @@ class OperationStore:
 
     def agreement(self, model: str, version: int, since_us: int) -> tuple[int, int]:
         """Of what a shadow repeated since then: how often classes can be compared, and differ."""
-        copy, live = t.prediction.alias("copy"), t.prediction.alias("live")
+        copy, live = audit.prediction.alias("copy"), audit.prediction.alias("live")
         differs = case((copy.c.classes != live.c.classes, 1), else_=0)
         query = (
             select(func.count(), func.sum(differs))

@@ -22,7 +22,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from steelyard.adapters.sql import tables as t
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.rollout import Stretch
 
 
@@ -50,7 +50,7 @@ def one_alone_wrong(stretch: Stretch) -> Select[Any]:
 
     Both arms have as many requests: the units with labelled pairs that had no such pair before.
     """
-    pair, label = _pairs(stretch), t.label
+    pair, label = _pairs(stretch), audit.label
     candidate_wrong = pair.c.candidate_classes != label.c.classes
     stable_wrong = pair.c.stable_classes != label.c.classes
     graded = (
@@ -96,7 +96,7 @@ def _until_first(graded: CTE, stretch: Stretch) -> Select[Any]:
 
 def _pairs(stretch: Stretch) -> CTE:
     """Each pair: when and under which weight table the live one came, its unit, both classes."""
-    live, copy = t.prediction.alias("live"), t.prediction.alias("copy")
+    live, copy = audit.prediction.alias("live"), audit.prediction.alias("copy")
     candidate_live = live.c.version == stretch.candidate
     return (
         select(live.c.prediction_id, live.c.generation, live.c.received_us,

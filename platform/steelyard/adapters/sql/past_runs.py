@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
+from steelyard.adapters.sql.tables import measured
 from steelyard.domain.estimate import PastWindow
 
 ACTIVITIES = ("train", "compress", "distill_label", "evaluate")
@@ -22,12 +22,12 @@ class PastRunStore:
 
     def windows(self, run_ids: Collection[str], device_model: str) -> list[PastWindow]:
         """Training windows of these runs on one device model, by run, attempt and time."""
-        u, s, r = t.usage_window.c, t.supply_window.c, t.resource.c
+        u, s, r = measured.usage_window.c, measured.supply_window.c, measured.resource.c
         query = (
             select(u.run_id, u.attempt, r.device_count, u.window_start_us, u.window_end_us,
                    u["items"].label("done"), u.flop, s.cpu_us, s.energy_mj, s.energy_method)
-            .join(t.resource, r.resource_id == u.resource_id)
-            .join(t.supply_window, (s.resource_id == u.resource_id)
+            .join(measured.resource, r.resource_id == u.resource_id)
+            .join(measured.supply_window, (s.resource_id == u.resource_id)
                   & (s.window_start_us == u.window_start_us))
             .where(u.run_id.in_(list(run_ids)[:MOST_RUNS]), u.phase == "training",
                    u.activity.in_(ACTIVITIES), r.device_model == device_model)

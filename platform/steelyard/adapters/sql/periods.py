@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import ledger
 from steelyard.domain.ledger import period_of
 
 
@@ -35,27 +35,29 @@ class PeriodStore:
     def all(self) -> list[Period]:
         """Every period that an entry was booked in, oldest first."""
         with reading(self._engine) as connection:
-            rows = connection.execute(select(t.period).order_by(t.period.c.start_us)).mappings()
+            rows = connection.execute(
+                select(ledger.period).order_by(ledger.period.c.start_us)
+            ).mappings()
             return [_period(row) for row in rows]
 
     def begin_closing(self, period_id: str) -> None:
         """From open to closing; later states stay."""
         with writing(self._engine) as connection:
             connection.execute(
-                update(t.period)
-                .where(t.period.c.period_id == period_id, t.period.c.status == "open")
+                update(ledger.period)
+                .where(ledger.period.c.period_id == period_id, ledger.period.c.status == "open")
                 .values(status="closing")
             )
 
     def close(self, period_id: str, now_us: int, actor: str) -> Period:
         """Close for ever, with the totals and the newest entry at that moment."""
-        e = t.entry
+        e = ledger.entry
         with writing(self._engine) as connection:
             sums = select(e.c.unit, func.sum(e.c.amount)).where(e.c.period_id == period_id)
             totals = {row[0]: int(row[1]) for row in connection.execute(sums.group_by(e.c.unit))}
             connection.execute(
-                update(t.period)
-                .where(t.period.c.period_id == period_id, t.period.c.status == "closing")
+                update(ledger.period)
+                .where(ledger.period.c.period_id == period_id, ledger.period.c.status == "closing")
                 .values(
                     status="closed", closed_us=now_us, closed_by=actor,
                     closing_seq=connection.execute(select(func.max(e.c.seq))).scalar() or 0,
@@ -63,7 +65,7 @@ class PeriodStore:
                 )
             )  # fmt: skip
             row = connection.execute(
-                select(t.period).where(t.period.c.period_id == period_id)
+                select(ledger.period).where(ledger.period.c.period_id == period_id)
             ).mappings()
             return _period(row.one())
 
@@ -85,8 +87,8 @@ def booking(connection: Connection, charge_start_us: int, now_us: int) -> tuple[
 def _status(connection: Connection, period: tuple[str, int, int]) -> str:
     period_id, start, end = period
     row = {"period_id": period_id, "start_us": start, "end_us": end, "status": "open"}
-    insert_new(connection, t.period, [row], ("period_id",))
-    status = select(t.period.c.status).where(t.period.c.period_id == period_id)
+    insert_new(connection, ledger.period, [row], ("period_id",))
+    status = select(ledger.period.c.status).where(ledger.period.c.period_id == period_id)
     return str(connection.execute(status).scalar_one())
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, Engine, Select, Table, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.prediction_segments import HEAD
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit_chain import FIELDS, FORMAT, Links, record_bytes
 from steelyard.domain.charge import DAY_US
 from steelyard.domain.hash_chain import GENESIS, first_break
@@ -53,8 +53,8 @@ class _Row(NamedTuple):
 def check(engine: Engine, most: int, segment: int | None = None) -> Checked:
     """Check every segment, or one; at most so many faults are told."""
     with reading(engine) as connection, _any_text(connection):
-        segments = _by_number(connection, t.prediction_segment)
-        erasures = {row["segment"]: row for row in _all(connection, t.prediction_erasure)}
+        segments = _by_number(connection, audit.prediction_segment)
+        erasures = {row["segment"]: row for row in _all(connection, audit.prediction_erasure)}
         wanted = [number for number in segments if segment in (None, number)]
         with closing(_rows(connection, segment)) as rows:
             predictions, broken = _walked(rows, segments, erasures, set(wanted), most)
@@ -103,17 +103,17 @@ def _segment_fault(segment: Row | None, erasure: Row | None, rows: Sequence[_Row
 
 def _chain_faults(connection: Connection, segments: Segments, erasures: Segments) -> Iterator[str]:
     """What is wrong with the rows of segments and erasures themselves."""
-    unplaced = select(func.count()).where(t.prediction.c.segment.is_(None))
+    unplaced = select(func.count()).where(audit.prediction.c.segment.is_(None))
     count = connection.execute(unplaced).scalar_one()
     if count:
         yield f"{count} predictions were added without a segment"
-    for table, rows in ((t.prediction_segment, segments.values()),
-                        (t.prediction_erasure, erasures.values())):  # fmt: skip
+    for table, rows in ((audit.prediction_segment, segments.values()),
+                        (audit.prediction_erasure, erasures.values())):  # fmt: skip
         ordered = sorted(rows, key=itemgetter("seq"))
         fault = first_break((_hashed(row), row["prev_hash"], row["hash"]) for row in ordered)
         if fault:
             yield f"{table.name} {fault.seq}: {fault.what}"
-    head = t.audit_head.c
+    head = audit.audit_head.c
     query = select(head.seq, head.hash).where(head.chain == HEAD)
     noted = connection.execute(query).one_or_none()
     newest = max(segments, default=0)
@@ -148,10 +148,10 @@ def _erasure_faults(segments: Segments, erasures: Segments) -> Iterator[str]:
 
 def _rows(connection: Connection, segment: int | None) -> Generator[_Row, None, None]:
     """Every record in order of its place, those aside among the others."""
-    p, a = t.prediction.c, t.prediction_aside.c
+    p, a = audit.prediction.c, audit.prediction_aside.c
     columns = [p[name] for name in (*FIELDS, "segment", "place", "link")]
     among = select(*columns).where(p.segment.is_not(None)).order_by(p.segment, p.place)
-    aside = select(t.prediction_aside).order_by(a.segment, a.place)
+    aside = select(audit.prediction_aside).order_by(a.segment, a.place)
     if segment is not None:
         among, aside = among.where(p.segment == segment), aside.where(a.segment == segment)
     with (

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import existing, insert_into, insert_new, insert_rows
 from steelyard.adapters.sql.quarantine import keep_aside_future
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import (
     FIELDS,
@@ -58,7 +58,7 @@ def add_predictions(connection: Connection, facts: Iterable[Fact], now_us: int) 
 def _sealed(
     connection: Connection, records: Sequence[PredictionRecord], seal: SegmentSeal, now_us: int
 ) -> Added:
-    s, name = t.prediction_segment, f"Segment {seal.number} of boot {seal.boot_id}"
+    s, name = audit.prediction_segment, f"Segment {seal.number} of boot {seal.boot_id}"
     query = select(s.c.digest).where(s.c.boot_id == seal.boot_id, s.c.number == seal.number)
     stored = connection.execute(query).scalar_one_or_none()
     if stored is not None:
@@ -80,7 +80,7 @@ def _unsealed(connection: Connection, records: Sequence[PredictionRecord], now_u
     for record in records:
         if not _is_future(record, now_us):
             firsts.setdefault(record.prediction_id, record)
-    known = existing(connection, t.prediction, ("prediction_id",), [(key,) for key in firsts])
+    known = existing(connection, audit.prediction, ("prediction_id",), [(key,) for key in firsts])
     models: dict[str, list[PredictionRecord]] = {}
     for key, record in firsts.items():
         if (key,) not in known:
@@ -92,7 +92,7 @@ def _unsealed(connection: Connection, records: Sequence[PredictionRecord], now_u
 
 
 def _seal(connection: Connection, records: Sequence[PredictionRecord]) -> SegmentSeal:
-    s = t.prediction_segment
+    s = audit.prediction_segment
     query = select(s.c.number, s.c.digest).where(s.c.boot_id == SEALED_BY_LEDGER)
     last = connection.execute(query.order_by(s.c.number.desc()).limit(1)).one_or_none()
     number, previous = (last.number + 1, last.digest) if last else (1, GENESIS)
@@ -123,9 +123,9 @@ def _store(
         raise InvalidInput(
             f"Segment {seal.number} of boot {seal.boot_id} is not the one that was sealed."
         )
-    new = insert_new(connection, t.prediction, list(rows.values()), ("prediction_id",))
+    new = insert_new(connection, audit.prediction, list(rows.values()), ("prediction_id",))
     aside += [row for key, row in rows.items() if (key,) not in new]
-    insert_rows(connection, t.prediction_aside, [
+    insert_rows(connection, audit.prediction_aside, [
         {**{name: row[name] for name in ("segment", "place", "prediction_id", "link")},
          "record": lines[row["place"] - 1].decode()}
         for row in aside
@@ -142,7 +142,7 @@ def _append(
     connection: Connection, records: Sequence[PredictionRecord], seal: SegmentSeal, now_us: int
 ) -> int:
     """Put the segment's row at the end of the chain; its number there."""
-    head = t.audit_head
+    head = audit.audit_head
     query = select(head.c.seq, head.c.hash).where(head.c.chain == HEAD)
     last = connection.execute(query).one_or_none()
     seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
@@ -156,7 +156,7 @@ def _append(
     }  # fmt: skip
     hashed = link(previous, segment)
     row = {**segment, "prev_hash": previous, "hash": hashed}
-    insert_rows(connection, t.prediction_segment, [row])
+    insert_rows(connection, audit.prediction_segment, [row])
     new = insert_into(connection, head).values(chain=HEAD, seq=seq, hash=hashed)
     connection.execute(new.on_conflict_do_update(
         index_elements=["chain"], set_={"seq": seq, "hash": hashed}

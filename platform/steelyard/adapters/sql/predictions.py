@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, case, func, or_, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.prediction_checking import Checked, check
+from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit import BLAMELESS
 
 
@@ -22,7 +22,7 @@ class PredictionStore:
         ``repeats`` is how many more answers there are under its id: the edge tries a request again
         whose answer did not come through.
         """
-        p, label, aside = t.prediction, t.label, t.prediction_aside
+        p, label, aside = audit.prediction, audit.label, audit.prediction_aside
         repeats = select(func.count()).where(aside.c.prediction_id == prediction_id)
         query = (
             select(p, label.c.classes.label("label_classes"),
@@ -40,7 +40,7 @@ class PredictionStore:
 
     def hash_of_segment(self, number: str) -> str | None:
         """The hash of a segment in the chain of all; None without such a segment."""
-        s = t.prediction_segment.c
+        s = audit.prediction_segment.c
         if not (number.isascii() and number.isdigit() and len(number) < 19):
             return None
         with reading(self._engine) as connection:
@@ -49,7 +49,7 @@ class PredictionStore:
 
     def counts(self, model: str, since_us: int = 0) -> list[dict[str, Any]]:
         """Requests, errors, labelled and wrong answers per version; copies to a shadow are none."""
-        p, label = t.prediction, t.label
+        p, label = audit.prediction, audit.label
         query = (
             select(
                 p.c.version,
@@ -74,7 +74,7 @@ class PredictionStore:
 
     def newest(self, model: str, limit: int = 1) -> list[str]:
         """Ids of the newest predictions."""
-        p = t.prediction
+        p = audit.prediction
         query = (
             select(p.c.prediction_id)
             .where(p.c.model == model)
@@ -87,7 +87,7 @@ class PredictionStore:
 
 def executed() -> ColumnElement[bool]:
     """An answer that was computed; early records do not say that they are not from a cache."""
-    cached = t.prediction.c.cached
+    cached = audit.prediction.c.cached
     return or_(cached.is_(None), cached == 0)
 
 

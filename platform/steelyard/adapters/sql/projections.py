@@ -10,19 +10,29 @@ from sqlalchemy import (
     Index,
     PrimaryKeyConstraint,
     Table,
+    Text,
     select,
 )
 
 from steelyard.adapters.sql.insert import insert_into
-from steelyard.adapters.sql.tables import Int, integer, make_table, metadata, projection, string
+from steelyard.adapters.sql.tables import Int, integer, make_table, metadata, string
+from steelyard.adapters.sql.tables.ledger import account
+from steelyard.adapters.sql.tables.measured import COUNTED
 from steelyard.adapters.sql.types import ExactInt
 
 VERSION = 3
 """Changes with every change of these tables or of what is summed in them."""
 
+projection = make_table(
+    "projection",
+    Column("name", Text, primary_key=True),
+    integer("version"),
+)
+"""Of which version the sums in this database are."""
+
 balance = make_table(
     "balance",
-    Column("account_id", Int, ForeignKey("account.account_id"), nullable=False),
+    Column("account_id", Int, ForeignKey(account.c.account_id), nullable=False),
     string("tier"),
     integer("amount"),
     PrimaryKeyConstraint("account_id", "tier"),
@@ -30,7 +40,7 @@ balance = make_table(
 
 rollup_day = make_table(
     "rollup_day",
-    Column("account_id", Int, ForeignKey("account.account_id"), nullable=False),
+    Column("account_id", Int, ForeignKey(account.c.account_id), nullable=False),
     integer("day"),
     string("tier"),
     integer("amount"),
@@ -74,13 +84,7 @@ def _usage(name: str, time: str) -> Table:
         string("device_model"),
         string("datatype"),
         integer("windows"),
-        integer("requests"),
-        integer("errors"),
-        integer("cache_hits"),
-        integer("items"),
-        integer("tokens_in"),
-        integer("tokens_out"),
-        integer("busy_ns"),
+        *(integer(name) for name in COUNTED),
         integer("busy_device_us"),
         Column("flop", ExactInt, nullable=False),
         integer("flop_windows"),

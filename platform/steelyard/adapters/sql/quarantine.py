@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import measured
 from steelyard.domain.facts import Fact
 
 
@@ -52,4 +52,4 @@ def _keep(
         }
         for key, stored, received, payload in rows
     ]  # fmt: skip
-    insert_new(connection, t.usage_conflict, conflicts, ("conflict_id",))
+    insert_new(connection, measured.usage_conflict, conflicts, ("conflict_id",))

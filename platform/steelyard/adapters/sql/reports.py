@@ -30,11 +30,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
 from steelyard.adapters.sql.facts import Completeness
 from steelyard.adapters.sql.insert import chunks
 from steelyard.adapters.sql.rollups import DAY_US, NO_MODEL
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.ledger import Unit
 from steelyard.domain.measures import Amount, Direct, Owned, SharedIdle
 from steelyard.domain.metering import Activity, LedgerPhase
@@ -91,7 +91,7 @@ class ReportStore:
 
     def models(self) -> list[str]:
         """Every model that something was charged to."""
-        model = t.account.c.model
+        model = ledger.account.c.model
         with reading(self._engine) as connection:
             query = select(model).where(model.is_not(None)).distinct().order_by(model)
             return list(connection.execute(query).scalars())
@@ -147,7 +147,7 @@ class ReportStore:
 
         With ``models``, only of the deployments that one of them is an owner of.
         """
-        a, measured = t.account.c, _in_units(units)
+        a, in_units = ledger.account.c, _in_units(units)
         with reading(self._engine) as connection:
             nobodys = (a.role == "idle") & a.model.is_(None)
             owners = _owners(connection, nobodys)
@@ -155,9 +155,9 @@ class ReportStore:
                       if models is None or any(w[0] in models for w in who)}  # fmt: skip
             if not wanted:
                 return [], {}, {}
-            of_these = and_(nobodys, a.path.in_(wanted), *measured)
+            of_these = and_(nobodys, a.path.in_(wanted), *in_units)
             whose = {w[0] for who in wanted.values() for w in who}
-            consumers = and_(a.role == "consumer", a.model.in_(whose), *measured)
+            consumers = and_(a.role == "consumer", a.model.in_(whose), *in_units)
             idle = _idle_days(connection, of_these, days)
             return idle, wanted, _direct(connection, consumers, {part.day for part in idle})
 
@@ -193,12 +193,12 @@ class ReportStore:
 
     def places(self, model: str, since_us: int = 0) -> list[tuple[str, str | None]]:
         """Device models and regions that inference of a model was reserved on since a moment."""
-        r, o, end = t.resource.c, t.resource_owner.c, t.resource_end.c
+        r, o, end = measured.resource.c, measured.resource_owner.c, measured.resource_end.c
         query = (
             select(r.device_model, r.region)
             .distinct()
-            .join(t.resource_owner, o.resource_id == r.resource_id)
-            .outerjoin(t.resource_end, end.resource_id == r.resource_id)
+            .join(measured.resource_owner, o.resource_id == r.resource_id)
+            .outerjoin(measured.resource_end, end.resource_id == r.resource_id)
             .where(
                 o.model == model, o.phase == "inference",
                 or_(end.ended_us.is_(None), end.ended_us > since_us),
@@ -225,7 +225,7 @@ class ReportStore:
         self, models: Collection[str] | None = None, days: Days = None
     ) -> Completeness:
         """Windows received of expected, over the producers' boots that were alive in the span."""
-        b, e = projections.boot, t.boot_end
+        b, e = projections.boot, measured.boot_end
         last = func.coalesce(e.c.last_seq, b.c.highest_seq)
         where: list[Any] = [b.c.model.in_(models)] if models is not None else []
         if days is not None:
@@ -247,8 +247,8 @@ class ReportStore:
         self, model: str | None = None, since_seq: int | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
         """Entries with their accounts and batch, in order: from a number on, else the newest."""
-        e, b = t.entry, t.batch
-        debit, credit = t.account.alias("debit_side"), t.account.alias("credit_side")
+        e, b = ledger.entry, ledger.batch
+        debit, credit = ledger.account.alias("debit_side"), ledger.account.alias("credit_side")
         query = (
             select(
                 e, b.c.kind, b.c.method_id, b.c.subject, b.c.reason,
@@ -272,17 +272,17 @@ class ReportStore:
     def hash_of(self, seq: int) -> str | None:
         """The stored hash of one entry; None when there is no such entry."""
         with reading(self._engine) as connection:
-            found = select(t.entry.c.hash).where(t.entry.c.seq == seq)
+            found = select(ledger.entry.c.hash).where(ledger.entry.c.seq == seq)
             return connection.execute(found).scalar_one_or_none()
 
 
 def _of(models: Models) -> ColumnElement[bool]:
-    a = t.account.c
+    a = ledger.account.c
     return a.model.in_(models) if models is not None else a.role != "pool"
 
 
 def _in_units(units: Collection[Unit] | None) -> list[ColumnElement[bool]]:
-    return [t.account.c.unit.in_(units)] if units is not None else []
+    return [ledger.account.c.unit.in_(units)] if units is not None else []
 
 
 def _usage(models: Models, days: Days, names: Sequence[str] = ()) -> FromClause:
@@ -344,10 +344,10 @@ def _on(days: tuple[int, int]) -> ColumnElement[bool]:
 
 def _rows(sums: Table, which: ColumnElement[bool], *where: ColumnElement[bool]) -> Select[Any]:
     """Sums by account, with what the account says."""
-    a, time = t.account.c, [sums.c.day] if "day" in sums.c else []
+    a, time = ledger.account.c, [sums.c.day] if "day" in sums.c else []
     return (
         select(a.model, a.version, a.phase, a.role, a.unit, sums.c.tier, sums.c.amount, *time)
-        .join(t.account, a.account_id == sums.c.account_id)
+        .join(ledger.account, a.account_id == sums.c.account_id)
         .where(which, *where)
     )
 
@@ -383,10 +383,10 @@ def _amounts(
 
 
 def _idle_days(connection: Connection, which: ColumnElement[bool], days: Days) -> list[SharedIdle]:
-    a, r = t.account.c, projections.rollup_day.c
+    a, r = ledger.account.c, projections.rollup_day.c
     query = (
         select(a.path, r.day, a.unit, r.tier, r.amount)
-        .join(t.account, a.account_id == r.account_id)
+        .join(ledger.account, a.account_id == r.account_id)
         .where(which, r.amount != 0, *_within(r.day, days))
     )
     return [SharedIdle(*row) for row in connection.execute(query).all()]
@@ -394,10 +394,10 @@ def _idle_days(connection: Connection, which: ColumnElement[bool], days: Days) -
 
 def _direct(connection: Connection, which: ColumnElement[bool], days: Collection[int]) -> Direct:
     """What each owner did on some days, by day and unit."""
-    a, r = t.account.c, projections.rollup_day.c
+    a, r = ledger.account.c, projections.rollup_day.c
     accounts = {
         row.account_id: ((row.model, row.version, row.phase), row.unit)
-        for row in connection.execute(select(t.account).where(which))
+        for row in connection.execute(select(ledger.account).where(which))
     }
     found: dict[tuple[int, Unit], dict[Owned, int]] = {}
     for chunk in chunks(sorted(days)):
@@ -413,7 +413,7 @@ def _direct(connection: Connection, which: ColumnElement[bool], days: Collection
 
 def _owners(connection: Connection, nobodys: ColumnElement[bool]) -> dict[str, set[Owned]]:
     """Whom the resources of each deployment (``idle:serve/shop``) ever worked for."""
-    a, o = t.account.c, t.resource_owner.c
+    a, o = ledger.account.c, measured.resource_owner.c
     paths = set(connection.execute(select(a.path).where(nobodys).distinct()).scalars())
     found: dict[str, set[Owned]] = {}
     if paths:

@@ -13,17 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Table, func, select, tuple_, union_all
 
 from steelyard.adapters.sql import projections
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import chunks, insert_for, insert_into, insert_rows
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.ledger import Account
 from steelyard.domain.silence import COLLECTOR
 from steelyard.domain.span import month_number
 
 DAY_US = 86_400_000_000
-COUNTERS = (
-    "windows", "requests", "errors", "cache_hits", "items", "tokens_in", "tokens_out", "busy_ns",
-    "busy_device_us", "flop", "flop_windows",
-)  # fmt: skip
+COUNTERS = ("windows", *measured.COUNTED, "busy_device_us", "flop", "flop_windows")
 Whose = Mapping[int, tuple[str, str, str, str]]
 """Account id -> model, phase, role and unit."""
 TIME_PLACE = 2
@@ -80,7 +77,7 @@ def owned(account: Account, unit: str) -> tuple[str, str, str, str]:
 
 
 def _accounts(connection: Connection, account_ids: Collection[int]) -> Whose:
-    a = t.account.c
+    a = ledger.account.c
     found: dict[int, tuple[str, str, str, str]] = {}
     for chunk in chunks(sorted(account_ids)):
         query = select(a.account_id, a.model, a.phase, a.role, a.unit)
@@ -153,7 +150,7 @@ def _replacing(dialect: str, table: Table) -> Insert:
 
 def _devices(connection: Connection, resources: Iterable[str]) -> dict[str, tuple[str, int, int]]:
     """Device model, devices and slots of resources."""
-    r, wanted = t.resource.c, sorted(resources)
+    r, wanted = measured.resource.c, sorted(resources)
     found: dict[str, tuple[str, int, int]] = {}
     for chunk in chunks(wanted):
         query = select(r.resource_id, r.device_model, r.device_count, r.slots)
@@ -229,12 +226,12 @@ def add_boots(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None
 def rebuild(connection: Connection) -> None:
     """Make every sum anew from entries and windows."""
     projections.make_anew(connection)
-    for entries in _pages(connection, t.entry, t.entry.c.seq):
+    for entries in _pages(connection, ledger.entry, ledger.entry.c.seq):
         add_entries(connection, entries)
-    for windows in _pages(connection, t.usage_window, t.usage_window.c.idem_key):
+    for windows in _pages(connection, measured.usage_window, measured.usage_window.c.idem_key):
         add_usage(connection, windows)
         add_boots(connection, windows)
-    for windows in _pages(connection, t.supply_window, t.supply_window.c.idem_key):
+    for windows in _pages(connection, measured.supply_window, measured.supply_window.c.idem_key):
         add_boots(connection, windows)
 
 
@@ -255,7 +252,7 @@ def _pages(
 
 def folded(connection: Connection) -> dict[tuple[int, str], int]:
     """Balances computed from the entries alone, to compare with the stored ones."""
-    e = t.entry
+    e = ledger.entry
     tier = func.coalesce(e.c.tier, "")
     sides = union_all(
         select(e.c.debit_account.label("account_id"), tier.label("tier"), e.c.amount),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, func, or_, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
+from steelyard.adapters.sql.tables import ledger, measured
 from steelyard.domain.ledger import TO_FAILED, TO_VERSION
 from steelyard.domain.measures import Amount
 from steelyard.domain.model_card import Machine
@@ -34,7 +34,7 @@ class RunStore:
 
         Entries on the run's accounts, without those that hand its cost on.
         """
-        a, e, b, moved = t.account, t.entry, t.batch, t.batch.alias("moved")
+        a, e, b, moved = ledger.account, ledger.entry, ledger.batch, ledger.batch.alias("moved")
         amount = func.sum(case((e.c.debit_account == a.c.account_id, 1), else_=-1) * e.c.amount)
         # The mirror image of a move is a move as well; its subject is the batch that it mirrors.
         query = (
@@ -62,11 +62,11 @@ class RunStore:
 
     def machines(self, model: str, run_ids: Collection[str]) -> list[Machine]:
         """The devices that training runs of a model were given: how many together, and where."""
-        r, o = t.resource.c, t.resource_owner.c
+        r, o = measured.resource.c, measured.resource_owner.c
         query = (
             select(r.device_count, r.device_model, r.region)
             .distinct()
-            .join(t.resource_owner, o.resource_id == r.resource_id)
+            .join(measured.resource_owner, o.resource_id == r.resource_id)
             .where(o.model == model, o.phase == "training", o.run_id.in_(run_ids))
         )
         with reading(self._engine) as connection:
@@ -75,7 +75,7 @@ class RunStore:
 
     def charged_since(self, seq: int) -> list[tuple[str, str]]:
         """Model and run of every run that was charged by an entry after the one of a number."""
-        a, e = t.account, t.entry
+        a, e = ledger.account, ledger.entry
         query = (
             select(a.c.model, a.c.run_id)
             .distinct()

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading
+from steelyard.adapters.sql.tables import measured
 from steelyard.domain.rollout_spend import Served
 
 
@@ -15,16 +15,16 @@ class ServedTimeStore:
 
     def of(self, model: str, device_model: str, since_us: int) -> Served:
         """What the model's replicas on such devices did in the windows that began since then."""
-        u, s, r = t.usage_window.c, t.supply_window.c, t.resource.c
+        u, s, r = measured.usage_window.c, measured.supply_window.c, measured.resource.c
         query = (
             select(
                 func.count(), func.sum(s.reserved_us), func.sum(u.busy_ns), func.sum(u.requests),
                 func.count(s.cpu_us), func.sum(s.cpu_us), func.count(s.energy_mj),
                 func.sum(s.energy_mj), func.max(s.energy_method),
             )
-            .join(t.supply_window, (s.resource_id == u.resource_id)
+            .join(measured.supply_window, (s.resource_id == u.resource_id)
                   & (s.window_start_us == u.window_start_us))
-            .join(t.resource, r.resource_id == u.resource_id)
+            .join(measured.resource, r.resource_id == u.resource_id)
             .where(u.model == model, u.phase == "inference", u.activity == "serve",
                    u.window_start_us >= since_us, r.device_model == device_model)
         )  # fmt: skip

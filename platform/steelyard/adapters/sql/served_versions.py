@@ -4,9 +4,9 @@ import json
 
 from sqlalchemy import Engine, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import models
 from steelyard.domain.model_version import ModelVersion
 from steelyard.domain.version_tags import tags_of, version_of
 
@@ -25,11 +25,11 @@ class ServedVersionStore:
             "tags": json.dumps(tags_of(version), sort_keys=True), "recorded_us": now_us,
         }  # fmt: skip
         with writing(self._engine) as connection:
-            insert_new(connection, t.served_version, [row], ("model", "version"))
+            insert_new(connection, models.served_version, [row], ("model", "version"))
 
     def version(self, model: str, version: int) -> ModelVersion | None:
         """A version as it was when it first served; None: it never did."""
-        s = t.served_version
+        s = models.served_version
         query = select(s).where(s.c.model == model, s.c.version == version)
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()

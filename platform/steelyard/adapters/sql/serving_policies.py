@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.database import reading, writing
+from steelyard.adapters.sql.tables import serving
 from steelyard.domain.serving_policy import PolicyChange, ServingPolicy, changed
 
 
@@ -25,7 +25,7 @@ class ServingPolicyStore:
         Raises:
             InvalidInput: a name or a value is not one of a policy's; nothing was changed.
         """
-        p = t.serving_policy
+        p = serving.serving_policy
         with writing(self._engine) as connection:
             before = _history(connection, model)
             policy = changed(before[-1].policy if before else ServingPolicy(), values)
@@ -42,7 +42,7 @@ class ServingPolicyStore:
 
     def current(self) -> dict[str, ServingPolicy]:
         """Model -> its policy, for the models for which somebody set one."""
-        p = t.serving_policy
+        p = serving.serving_policy
         newest = select(func.max(p.c.seq)).group_by(p.c.model)
         query = select(p).where(p.c.seq.in_(newest)).order_by(p.c.model)
         with reading(self._engine) as connection:
@@ -51,7 +51,7 @@ class ServingPolicyStore:
 
 
 def _history(connection: Connection, model: str) -> list[PolicyChange]:
-    p = t.serving_policy
+    p = serving.serving_policy
     query = select(p).where(p.c.model == model).order_by(p.c.seq)
     return [_change(row) for row in connection.execute(query).mappings()]
 

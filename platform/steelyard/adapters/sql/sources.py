@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.rows import from_row
 from steelyard.adapters.sql.silence import unfounded
+from steelyard.adapters.sql.tables import ledger, measured, rates
 from steelyard.domain.catalog_rows import CoefficientDeclaration, PriceDeclaration
 from steelyard.domain.cost import HOUR_US
 from steelyard.domain.facts import content_sha256
@@ -87,7 +87,7 @@ def _charged(connection: Connection) -> Iterator[tuple[str, str, bool]]:
 
 
 def _unfounded_silence(connection: Connection) -> Iterator[Break]:
-    b, e = t.batch, t.entry
+    b, e = ledger.batch, ledger.entry
     for resource_id, start_us in unfounded(connection):
         subject = f"{resource_id}@{start_us // HOUR_US}"
         first = select(func.min(e.c.seq)).join(b, b.c.batch_id == e.c.batch_id)
@@ -100,7 +100,7 @@ def _place(row: Any) -> tuple[str, int]:
 
 
 def _supplies(connection: Connection) -> Iterator[Any]:
-    s, p = t.supply_window, t.posted_window
+    s, p = measured.supply_window, ledger.posted_window
     hour = (s.c.window_start_us // HOUR_US).label("hour")
     query = (
         select(s, p.c.batch_id, hour)
@@ -111,7 +111,7 @@ def _supplies(connection: Connection) -> Iterator[Any]:
 
 
 def _usages(connection: Connection) -> Iterator[Any]:
-    u, late = t.usage_window, t.late_usage
+    u, late = measured.usage_window, measured.late_usage
     query = (
         select(u)
         .outerjoin(late, late.c.idem_key == u.c.idem_key)
@@ -127,16 +127,19 @@ def _streamed(connection: Connection, query: Any) -> Iterator[Any]:
 
 
 def _changed_catalog(connection: Connection) -> Iterator[Break]:
-    e = t.entry
+    e = ledger.entry
     tables: Iterable[tuple[Table, str, Any]] = (
-        (t.price, "price_id", PriceDeclaration), (t.coefficient, "coef_id", CoefficientDeclaration)
+        (rates.price, "price_id", PriceDeclaration),
+        (rates.coefficient, "coef_id", CoefficientDeclaration),
     )  # fmt: skip
     for table, key, kind in tables:
         for row in connection.execute(select(table)).mappings().all():
             if from_row(kind, row).row_id == row[key]:
                 continue
             cites = (
-                e.c.price_id == row[key] if table is t.price else e.c.coef_ids.contains(row[key])
+                e.c.price_id == row[key]
+                if table is rates.price
+                else e.c.coef_ids.contains(row[key])
             )
             seq = connection.execute(
                 select(e.c.seq).where(cites).order_by(e.c.seq).limit(1)

@@ -5,15 +5,15 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select
 
-from steelyard.adapters.sql import tables as t
 from steelyard.adapters.sql.insert import insert_new
+from steelyard.adapters.sql.tables import delivery
 from steelyard.domain.rollout import Rollout
 from steelyard.domain.traffic import Route, Share, in_order
 
 
 def newest_route(connection: Connection, model: str) -> Route | None:
     """The weight table with the highest generation."""
-    i = t.traffic_intent
+    i = delivery.traffic_intent
     query = select(i).where(i.c.model == model).order_by(i.c.generation.desc()).limit(1)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else read_route(row)
@@ -23,7 +23,7 @@ def add_route(connection: Connection, route: Route, cause: Rollout, at_us: int) 
     """Intend a table; its generation. ``cause`` is the rollout whose step it is, or one of them."""
     generation = _next_generation(connection, route.model)
     weight_bp = next((s.weight_bp for s in route.shares if s.version == cause.candidate), 0)
-    connection.execute(insert(t.traffic_intent), {
+    connection.execute(insert(delivery.traffic_intent), {
         "model": route.model, "generation": generation, "rollout_id": cause.rollout_id,
         "stable": route.stable, "canary": cause.candidate if weight_bp else None,
         "weight_bp": weight_bp, "lineage": route.lineage, "step": cause.step,
@@ -33,7 +33,7 @@ def add_route(connection: Connection, route: Route, cause: Rollout, at_us: int) 
 
 
 def _next_generation(connection: Connection, model: str) -> int:
-    i = t.traffic_intent
+    i = delivery.traffic_intent
     newest = connection.execute(select(func.max(i.c.generation)).where(i.c.model == model))
     return (newest.scalar() or 0) + 1
 
@@ -45,7 +45,7 @@ def intended(
 
     ``rollout_id``, ``step``, ``canary`` and ``weight_bp`` are then of the rollout of that version.
     """
-    i = t.traffic_intent
+    i = delivery.traffic_intent
     query = select(i).where(i.c.model == model, i.c.generation == generation)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
@@ -53,7 +53,7 @@ def intended(
     share = next((one for one in _shares(row) if one.version == version), None)
     if share is None or version == row["canary"]:
         return dict(row)
-    r, e = t.rollout, t.rollout_event
+    r, e = delivery.rollout, delivery.rollout_event
     newest = (
         select(e.c.rollout_id, e.c.step)
         .join(r, r.c.rollout_id == e.c.rollout_id)
@@ -69,12 +69,12 @@ def intended(
 def see_live(connection: Connection, model: str, generation: int, at_us: int) -> None:
     """Remember when a table was first seen live; repeating it changes nothing."""
     row = {"model": model, "generation": generation, "confirmed_us": at_us}
-    insert_new(connection, t.traffic_confirmation, [row], ("model", "generation"))
+    insert_new(connection, delivery.traffic_confirmation, [row], ("model", "generation"))
 
 
 def live_since(connection: Connection, model: str, generation: int) -> int | None:
     """When a table or a later one, which holds its weights as well, was first seen live."""
-    c = t.traffic_confirmation
+    c = delivery.traffic_confirmation
     query = select(func.min(c.c.confirmed_us)).where(
         c.c.model == model, c.c.generation >= generation
     )

@@ -8,7 +8,7 @@ the kind is in the product: what is left out here is left out by classes of this
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import ray
@@ -20,12 +20,11 @@ from steelyard.settings import Settings, load_settings
 from steelyard_serving.app import deployment_of
 from steelyard_serving.audit import Answered
 from steelyard_serving.deployment import Replica
-from steelyard_serving.door import Answering
-from steelyard_serving.ingress import Answer, Ingress
+from steelyard_serving.http_connection import Answer, Answering, Request
+from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
 from steelyard_serving.near_duplicates import NearDuplicates
 from steelyard_serving.pipeline import Checks
-from steelyard_serving.protocols.protocol import Headers
 from steelyard_serving.quota import Quota
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.rules import Rules
@@ -56,14 +55,12 @@ class Ways:
         self._ways = ways
         self._meter = meter
 
-    async def answer(
-        self, method: str, path: str, headers: Headers, body: AsyncIterator[bytes]
-    ) -> Answer:
+    async def answer(self, request: Request) -> Answer:
         """One request."""
-        if path.endswith("/flush"):
+        if request.path.endswith("/flush"):
             await asyncio.to_thread(self._meter.flush)
             return Answer(200, b"written", {})
-        return await self._ways[headers[SWITCH]].answer(method, path, headers, body)
+        return await self._ways[request.headers[SWITCH]].answer(request)
 
 
 class Rig(Replica):
