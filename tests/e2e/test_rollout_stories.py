@@ -108,20 +108,24 @@ def rolled_out(home: Home, version: int, *beside: str, **changes: Any) -> None:
             "--override-gates", "made for these stories")  # fmt: skip
 
 
-def ended(home: Home, what: Callable[[dict[str, Any]], object], seconds: float = 90) -> Any:
-    """The newest rollout, when it has come so far."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = home.ok("rollout", "status", MODEL)
-        if what(found):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
+def ended(home: Home, what: Callable[[Rollout], object], seconds: float = 90) -> Rollout:
+    """The newest rollout, when it has come so far; read without a command, which takes seconds."""
+    platform = Platform(Settings(home=home.path))
+    store, deadline = platform.rollout_store, time.monotonic() + seconds
+    try:
+        while True:
+            seen = store.open_rollouts(MODEL) or store.rollouts(MODEL, limit=1)
+            if what(found := seen[0].rollout):
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+    finally:
+        platform.engine.dispose()
 
 
-def over(rollout: dict[str, Any]) -> bool:
+def over(rollout: Rollout) -> bool:
     """Whether it has ended."""
-    return rollout["ended_us"] is not None
+    return not rollout.is_open
 
 
 def all_hold(home: Home) -> None:
@@ -137,21 +141,22 @@ def test_a_slow_version_is_rolled_back(home: Home) -> None:
         latency = {"name": "latency", "slo_ms": 25, "tolerance": 1.1, "margin": 1.5}
         rolled_out(home, SLOW, metrics=[*PLAN["metrics"], latency])
         found = ended(home, over)
-    assert found["condition"] == "degraded" and "latency" in found["reason"], found
+    assert found.condition == "degraded" and "latency" in found.reason, found
     assert not users.failed
     all_hold(home)
 
 
+@pytest.mark.nightly
 def test_a_dearer_version_is_held(home: Home) -> None:
     """It is as right and in time, but each request takes more of the device: a person decides."""
     with Users(home.edge) as users:
         cost = {"name": "cost", "tolerance": 1.2, "action": "pause"}
         steps = [{"weight": 20, "bake": 15, "min_requests": 30}, {"weight": 100}]
         rolled_out(home, DEAR, steps=steps, metrics=[*PLAN["metrics"], cost])
-        found = ended(home, lambda r: r["condition"] == "paused" or over(r))
-        assert found["condition"] == "paused" and "cost" in found["reason"], found
+        found = ended(home, lambda r: r.condition == "paused" or over(r))
+        assert found.condition == "paused" and "cost" in found.reason, found
         home.ok("rollout", "abort", MODEL, "--reason", "too dear")
-        assert ended(home, over)["condition"] == "degraded"
+        assert ended(home, over).condition == "degraded"
     assert not users.failed
     all_hold(home)
 
@@ -161,14 +166,14 @@ def test_a_version_whose_replicas_crash_is_rolled_back(home: Home) -> None:
     with Users(home.edge):
         steps = [{"weight": 20, "bake": 60, "min_requests": 30}, {"weight": 100}]
         rolled_out(home, CRASHING, steps=steps)
-        ended(home, lambda r: r["weight_bp"] > 0)
+        ended(home, lambda r: r.weight_bp > 0)
         deadline = time.monotonic() + 80
-        while not over(found := home.ok("rollout", "status", MODEL)):
+        while not over(found := ended(home, lambda _: True)):
             assert time.monotonic() < deadline, found
             for process in home.processes():
                 _kill_replica(process, CRASHING)
-    assert found["condition"] == "degraded", found
-    assert any(word in found["reason"] for word in ("unhealthy", "failed", "guard")), found
+    assert found.condition == "degraded", found
+    assert any(word in found.reason for word in ("unhealthy", "failed", "guard")), found
 
 
 def _kill_replica(process: psutil.Process, version: int) -> None:
@@ -182,12 +187,12 @@ def _kill_replica(process: psutil.Process, version: int) -> None:
 def test_a_version_that_nobody_asks_waits_and_says_why(home: Home) -> None:
     """No data is neither a pass nor a failure; after the deadline a person is asked."""
     rolled_out(home, UNASKED, deadline=12)
-    held = ended(home, lambda r: r["reason"].startswith("hold"))
-    assert held["reason"] == "hold: needs 30 more canary requests"
-    found = ended(home, lambda r: r["condition"] == "paused" or over(r))
-    assert (found["condition"], found["cause"]) == ("paused", "no_data"), found
+    held = ended(home, lambda r: r.reason.startswith("hold"))
+    assert held.reason == "hold: needs 30 more canary requests"
+    found = ended(home, lambda r: r.condition == "paused" or over(r))
+    assert (found.condition, found.cause) == ("paused", "no_data"), found
     home.ok("rollout", "abort", MODEL, "--reason", "nobody came")
-    assert ended(home, over)["condition"] == "degraded"
+    assert ended(home, over).condition == "degraded"
 
 
 def test_a_wrong_version_is_rolled_back_in_its_probation(home: Home) -> None:
@@ -195,14 +200,14 @@ def test_a_wrong_version_is_rolled_back_in_its_probation(home: Home) -> None:
     with Users(home.edge) as users:
         labels = {"name": "labels", "margin": 1.25}
         rolled_out(home, WRONG, probation=120, metrics=[*PLAN["metrics"], labels])
-        ended(home, lambda r: r["condition"] == "probation" or over(r))
+        ended(home, lambda r: r.condition == "probation" or over(r))
         file = home.path / "labels.json"
         rows = [{"prediction_id": i, "class": right} for i, _, right in list(users.answers)]
         file.write_text(json.dumps(rows))
         added = home.ok("labels", "add", str(file), "--source", "reviewers")
         assert added["new"] > 0
         found = ended(home, over)
-    assert found["condition"] == "degraded" and "labels" in found["reason"], found
+    assert found.condition == "degraded" and "labels" in found.reason, found
     assert not users.failed
     assert home.ok("models", "show", MODEL)["aliases"]["champion"] == STABLE
     all_hold(home)
@@ -220,30 +225,21 @@ def test_a_wrong_version_shows_in_the_shadow_and_the_old_one_in_its_probation(ho
         limit = {"name": "disagreement", "limit": 0.05, "required": True}
         rolled_out(home, WRONG, steps=[shadow, *PLAN["steps"]],
                    metrics=[*PLAN["metrics"], limit])  # fmt: skip
-        found = _until(platform, lambda r: not r.is_open)
+        found = ended(home, over)
         assert found.condition == "degraded" and "pairs differ" in found.reason, found
         assert {version for _, version, _ in users.answers} == {str(STABLE)}
         rolled_out(home, WRONG, steps=[shadow, *PLAN["steps"]], probation=600, reverse_shadow=50,
                    label_maturity=4, metrics=[*PLAN["metrics"], {"name": "paired"}])  # fmt: skip
-        _until(platform, lambda r: not r.is_open or _repeats(platform) >= 50)
+        ended(home, lambda r: not r.is_open or _repeats(platform) >= 50)
         file = home.path / "labels.json"
         rows = [{"prediction_id": i, "class": right} for i, _, right in users.answers[-2_000:]]
         file.write_text(json.dumps(rows))
         home.ok("labels", "add", str(file), "--source", "reviewers")
-        found = _until(platform, lambda r: not r.is_open)
+        found = ended(home, over)
     platform.engine.dispose()
     assert found.condition == "degraded" and "only the canary was wrong" in found.reason, found
     assert not users.failed
     all_hold(home)
-
-
-def _until(platform: Platform, what: Callable[[Rollout], bool]) -> Rollout:
-    """The newest rollout, when it has come so far; read without a command, which takes seconds."""
-    deadline = time.monotonic() + 90
-    while not what(found := platform.rollout_store.rollouts(MODEL, limit=1)[0].rollout):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    return found
 
 
 def _repeats(platform: Platform) -> int:
@@ -258,7 +254,7 @@ def test_a_good_version_is_promoted_and_rolled_back_at_once(home: Home) -> None:
     with Users(home.edge) as users:
         rolled_out(home, GOOD, keep_warm=60)
         found = ended(home, over)
-        assert found["condition"] == "healthy", found
+        assert found.condition == "healthy", found
         all_hold(home)
         home.ok("rollback", MODEL)
         count = len(users.answers)
@@ -280,7 +276,7 @@ def test_of_two_versions_the_better_one_takes_over(home: Home) -> None:
         metrics = [*PLAN["metrics"], latency]
         rolled_out(home, GOOD, f"{MODEL}/{SLOW}", winner="errors", metrics=metrics)
         found = ended(home, over)
-    assert (found["candidate"], found["condition"]) == (GOOD, "healthy"), found
+    assert (found.candidate, found.condition) == (GOOD, "healthy"), found
     events = home.ok("rollout", "history", MODEL)["events"]
     assert any("latency" in e["reason"] and e["to_condition"] == "aborting" for e in events[-12:])
     assert not users.failed

@@ -140,7 +140,9 @@ CASES = [
     Case("digits_cnn", "pruned_unstructured", "pruned", 1.01, options={"sparsity": 0.8}),
     Case("own:plain", "int8_dynamic", "quantized", 0.3),
     Case("own:plain", "int4_weight_only", "quantized", 0.2),
-    Case("own:reader", "layer_drop+distilled", "pruned", 0.6, 0.8),
+    pytest.param(
+        Case("own:reader", "layer_drop+distilled", "pruned", 0.6, 0.8), marks=pytest.mark.nightly
+    ),
     Case("own:reader", "distilled+int8_dynamic", "distilled", 0.5, 0.8),
 ]
 
