@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ from steelyard_serving.traffic_router import EdgeRouter
 LEASE_TTL_US = 5 * SECOND_US
 ERASE_EVERY_S = 3_600
 HEAR_EVERY_S = 0.1
-"""How soon a rollback is heard between two turns."""
+"""How soon a rollback is heard, whatever a turn waits for."""
 
 Key = tuple[str, int]
 log = logging.getLogger("steelyard.controller")
@@ -55,12 +55,14 @@ class Controller:
     _refused: dict[Key, str] = field(default_factory=dict)
     _published: dict[Key, ApplicationState] = field(default_factory=dict)
     _confirmed: dict[str, int] = field(default_factory=dict)
+    _seen: int = 0
     _heard: int = 0
     _diverted: frozenset[Key] = frozenset()
     _posted: float = float("-inf")
     _erased: float = float("-inf")
-    _leads: bool = False
+    _token: int | None = None
     _telling: threading.Lock = field(default_factory=threading.Lock)
+    _routing: threading.Lock = field(default_factory=threading.Lock)
     _watch: RegistryWatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,10 +75,10 @@ class Controller:
         token = platform.rollout_store.leases.acquire(
             CONTROLLER_LEASE, self.holder, now, LEASE_TTL_US
         )
-        self._leads = token is not None
+        self._token = token
         if token is None:
             return False
-        self._hurry(token)
+        self._seen = platform.rollout_store.newest_event()
         snapshot = self._write_snapshot()
         self._meter()
         platform.rollouts.complete_promotions(token)
@@ -96,18 +98,21 @@ class Controller:
 
     def is_asked(self) -> bool:
         """Whether something was decided since the last turn began."""
-        return self._leads and self.platform.rollout_store.newest_event() != self._heard
+        return self._token is not None and self.platform.rollout_store.newest_event() != self._seen
 
-    def _hurry(self, token: int) -> None:
-        """What was decided since the last turn, before everything that may take a while."""
+    def hear(self) -> None:
+        """Bring traffic where the newest decision wants it; from any thread, also in a turn."""
+        token = self._token
+        if token is None or not self._published:
+            return
         newest = self.platform.rollout_store.newest_event()
-        if newest != self._heard and self._published:
+        if newest != self._heard:
             self._route(self._published, token)
-        self._heard = newest
+            self._heard = newest
 
     def tell_replicas(self) -> None:
         """Write what replicas go by, if this controller leads; from any thread, also in a turn."""
-        if self._leads:
+        if self._token is not None:
             self._write_snapshot()
 
     def _write_snapshot(self) -> Snapshot:
@@ -198,13 +203,13 @@ class Controller:
         self._published = dict(states)
 
     def _route(self, states: Mapping[Key, ApplicationState], token: int) -> None:
-        routes = self.platform.rollout_store.fleet.routes()
-        ready = _ready(states)
-        self.router.apply(routes, ready)
-        for model, route in routes.items():
-            if self._confirmed.get(model) != route.generation:
-                self.platform.rollouts.confirm(model, route.generation, token)
-                self._confirmed[model] = route.generation
+        with self._routing:  # who comes later has read what is newer
+            routes = self.platform.rollout_store.fleet.routes()
+            self.router.apply(routes, _ready(states))
+            for model, route in routes.items():
+                if self._confirmed.get(model) != route.generation:
+                    self.platform.rollouts.confirm(model, route.generation, token)
+                    self._confirmed[model] = route.generation
 
     def _tell_diverted(self) -> None:
         """What the edge's guard did without us; the records of its reasons decide the rest."""
@@ -225,8 +230,11 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
     The database may be away for as long as it likes: facts wait in the spool, the edge goes on
     with the weights it has.
     """
-    teller = threading.Thread(target=_keep_told, args=(controller, stop, tick_s), name="teller")
-    teller.start()
+    beside = [
+        # A key that is revoked must be refused within seconds, whatever else is slow.
+        _beside("teller", controller.tell_replicas, stop, tick_s),
+        _beside("hearer", controller.hear, stop, HEAR_EVERY_S),
+    ]
     told = ""
     while not _pause(controller, stop, tick_s):
         try:
@@ -241,7 +249,8 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
             if told:
                 log.info("turns work again")
             told = ""
-    teller.join()
+    for thread in beside:
+        thread.join()
 
 
 def _pause(controller: Controller, stop: threading.Event, tick_s: float) -> bool:
@@ -254,18 +263,23 @@ def _pause(controller: Controller, stop: threading.Event, tick_s: float) -> bool
     return stop.is_set()
 
 
-def _keep_told(controller: Controller, stop: threading.Event, tick_s: float) -> None:
-    """Tell replicas also while a turn waits for Ray, the registry or the books.
+def _beside(
+    name: str, act: Callable[[], None], stop: threading.Event, every_s: float
+) -> threading.Thread:
+    """Do something again and again, also while a turn waits for Ray, the registry or the books."""
 
-    A key that is revoked must be refused within seconds, whatever else is slow.
-    """
-    while not stop.wait(tick_s):
-        try:
-            controller.tell_replicas()
-        except SteelyardError:
-            pass  # the turns say so
-        except Exception:
-            log.exception("replicas were not told; trying again")
+    def keep() -> None:
+        while not stop.wait(every_s):
+            try:
+                act()
+            except SteelyardError:
+                pass  # the turns say so
+            except Exception:
+                log.exception("the %s failed; trying again", name)
+
+    thread = threading.Thread(target=keep, name=name)
+    thread.start()
+    return thread
 
 
 def main() -> None:

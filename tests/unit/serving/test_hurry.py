@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from tests.nothing_served import BareEdge
 
@@ -13,11 +14,13 @@ from steelyard_serving.controller import Controller, run
 
 
 class World(BareEdge):
-    """Ray and the edge in one: all is ready, and what was routed is seen at each look at Ray."""
+    """Ray and the edge in one: all is ready. While ``answers`` is not set, Ray does not answer."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
-        self.at_looks: list[dict[str, Route]] = []
+        self.answers = threading.Event()
+        self.answers.set()
+        self.waiting = threading.Event()
 
     def ensure(self, served: ServedVersion, replicas: Replicas = ONE) -> None:
         """It runs."""
@@ -26,8 +29,9 @@ class World(BareEdge):
         """It runs no more."""
 
     def states(self) -> Mapping[tuple[str, int], ApplicationState]:
-        """Both versions are ready; remembers how traffic is meanwhile."""
-        self.at_looks.append(dict(self.routes))
+        """Both versions are ready."""
+        self.waiting.set()
+        assert self.answers.wait(60)
         return {("digits", n): ApplicationState("ready") for n in (1, 2)}
 
     def apply(self, routes: Mapping[str, Route], deployed: frozenset[tuple[str, int]]) -> None:
@@ -36,30 +40,50 @@ class World(BareEdge):
         self.routes = dict(routes)
 
 
-def test_a_rollback_comes_before_everything_else_of_a_turn(seeded: Platform) -> None:
-    """Traffic has left the candidate when Ray is looked at, however long that takes."""
-    world = World()
-    controller = Controller(seeded, world, world, holder="test")
-    assert controller.turn() and world.routes["digits"].shares
-    seeded.rollouts.rollback("digits", "ada", "it is bad")
-    assert controller.is_asked()
-    assert controller.turn() and not world.at_looks[-1]["digits"].shares
-    assert controller.turn() and not controller.is_asked()
-
-
-def test_a_rollback_does_not_wait_for_the_next_turn(seeded: Platform) -> None:
-    """With an hour between two turns it is carried out within seconds."""
-    world, stop = World(), threading.Event()
-    controller = Controller(seeded, world, world, holder="test")
-    assert controller.turn()
-    thread = threading.Thread(target=run, args=(controller, stop, 3_600.0))
+@contextmanager
+def running(controller: Controller, tick_s: float) -> Iterator[None]:
+    """Its turns, in a thread."""
+    stop = threading.Event()
+    thread = threading.Thread(target=run, args=(controller, stop, tick_s))
     thread.start()
     try:
-        seeded.rollouts.rollback("digits", "ada", "it is bad")
-        deadline = time.monotonic() + 30
-        while world.routes["digits"].shares:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        yield
     finally:
         stop.set()
         thread.join()
+
+
+def left_the_candidate(world: World) -> None:
+    """Wait until no traffic goes to it."""
+    deadline = time.monotonic() + 30
+    while world.routes["digits"].shares:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_rollback_does_not_wait_for_what_a_turn_waits_for(seeded: Platform) -> None:
+    """Traffic has left the candidate while Ray still does not answer."""
+    world = World()
+    controller = Controller(seeded, world, world, holder="test")
+    assert controller.turn() and world.routes["digits"].shares
+    world.answers.clear()
+    world.waiting.clear()
+    with running(controller, 0.01):
+        assert world.waiting.wait(30)
+        seeded.rollouts.rollback("digits", "ada", "it is bad")
+        left_the_candidate(world)
+        assert not world.answers.is_set()
+        world.answers.set()
+
+
+def test_a_rollback_does_not_wait_for_the_next_turn(seeded: Platform) -> None:
+    """With an hour between two turns it is carried out within seconds, and the next turn comes."""
+    world = World()
+    controller = Controller(seeded, world, world, holder="test")
+    assert controller.turn()
+    world.waiting.clear()
+    with running(controller, 3_600.0):
+        seeded.rollouts.rollback("digits", "ada", "it is bad")
+        left_the_candidate(world)
+        assert world.waiting.wait(30)
+    assert controller.turn() and not controller.is_asked()
