@@ -44,6 +44,14 @@ class ArmView:
 
 
 @dataclass(frozen=True, slots=True)
+class BesideView:
+    """Another open rollout of the model, and the verdicts on its candidate."""
+
+    rollout: Rollout
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutView:
     """The open rollout of a model, else its last one; None before the first deployment.
 
@@ -59,7 +67,7 @@ class RolloutView:
     events: tuple[Mapping[str, Any], ...]
     promotions: tuple[Promotion, ...]
     drifts: tuple[AliasDrift, ...] = ()
-    beside: tuple[Rollout, ...] = ()
+    beside: tuple[BesideView, ...] = ()
 
 
 def steps(rollout: Rollout) -> tuple[StepView, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from steelyard.api.evidence import Evidence
-from steelyard.api.rollout_views import RolloutView, arms, steps
+from steelyard.api.rollout_views import BesideView, RolloutView, arms, steps
 from steelyard.bootstrap import Platform
 from steelyard.domain.allocation import round_half_even
 from steelyard.domain.analysis import Verdict
@@ -145,7 +145,7 @@ class Views:
             model, stable, rollout, steps(rollout),
             arms(rollout, stable, counts, running, beside),
             self._verdicts(rollout), tuple(store.events(rollout.rollout_id)), promotions, drifts,
-            tuple(beside),
+            tuple(BesideView(one, self._verdicts(one)) for one in beside),
         )  # fmt: skip
 
     def prediction(self, prediction_id: str) -> Trace:

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.e2e.made_models import classifier, register
 
 from steelyard.api.app import create_app
 from steelyard.bootstrap import Platform
 from steelyard.domain import figures
 from steelyard.domain.metering import UsageWindow
+from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
+from steelyard.domain.rollout_plan import Plan, Step, default_metrics
+from steelyard.domain.traffic import BUCKETS
+from steelyard.ports.applications import ApplicationState
 from steelyard.services.outlooks import Scope
 from steelyard.settings import Settings
 
@@ -184,6 +189,34 @@ def test_the_rollout_shows_steps_evidence_and_history(client: TestClient) -> Non
     assert "inconclusive errors (required): canary 0 of 20, stable 1 of 180" in text
     assert "controller advance progressing 5 %" in text
     assert 'hx-get="/models/digits/rollout"' in client.get("/models/digits").text
+
+
+def test_each_candidate_has_an_analysis_of_its_own(client: TestClient, seeded: Platform) -> None:
+    """Two that are compared with stable at once are judged apart."""
+    store = seeded.rollout_store
+    token = store.leases.acquire(CONTROLLER_LEASE, "test", seeded.clock.now_us(), 60 * SECOND_US)
+    assert token is not None
+    ready = {("digits", n): ApplicationState("ready") for n in (1, 2, 3)}
+
+    def turn() -> None:
+        seeded.rollouts.turns.all(ready, 0, token)
+        for model, route in store.fleet.routes().items():
+            seeded.rollouts.confirm(model, route.generation, token)
+
+    seeded.rollouts.rollback("digits", "ada", "something else is tried")
+    while store.open_rollouts("digits"):
+        turn()
+    assert register(seeded, "digits", classifier(3)) == 3
+    plan = Plan((Step(1_000, 600.0), Step(BUCKETS)), default_metrics())
+    seeded.rollouts.start_together("digits", (2, 3), plan, "ada", "a trial")
+    turn()
+    text = _text(client.get("/models/digits/rollout").text)
+    assert "Version 3 beside it at 5 %" in text
+    first, _, second = text.partition("Analysis of version 2")[2].partition("Analysis of version 3")
+    assert all("inconclusive errors" in part for part in (first, second))
+    document = client.get("/models/digits/rollout.json").json()
+    assert [one["rollout"]["candidate"] for one in document["beside"]] == [3]
+    assert document["beside"][0]["verdicts"]
 
 
 def test_a_model_that_was_never_deployed_says_how(client: TestClient) -> None:
