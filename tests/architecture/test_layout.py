@@ -66,6 +66,20 @@ def test_pytest_starts_from_the_root() -> None:
     assert re.search(r"pytest \d+", _child("-m", "pytest", "--version"))
 
 
+def test_a_rollback_does_not_wait_for_mlflow(tmp_path: Path) -> None:
+    """Importing it takes two seconds, and a rollback asks the registry nothing."""
+    loaded = _loaded_by(
+        "from steelyard.bootstrap import Platform\n"
+        "from steelyard.domain.errors import Conflict\n"
+        "from steelyard.settings import Settings\n"
+        f"rollouts = Platform(Settings(home={str(tmp_path)!r})).rollouts\n"
+        "try: rollouts.rollback('digits', 'ada', 'it is bad')\n"
+        "except Conflict: print('asked')"
+    )
+    assert {"sqlalchemy", "steelyard"} <= loaded
+    assert "mlflow" not in loaded
+
+
 @pytest.mark.parametrize("heavy", HEAVY)
 def test_importing_the_command_line_stays_light(heavy: str) -> None:
     """``steelyard`` answers at once: no engine is loaded before a command needs it."""
