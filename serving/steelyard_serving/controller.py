@@ -192,13 +192,15 @@ class Controller:
 
     def _publish(self, states: Mapping[Key, ApplicationState]) -> None:
         store, now = self.platform.rollout_store, self.platform.clock.now_us()
-        if not self._published:
-            for row in store.applications.published():
-                self._published[row["model"], row["version"]] = ApplicationState("starting")
-        for key in self._published.keys() - states.keys():
+        # Set once, at the end: other threads tell the edge and the replicas of what is in it.
+        published = self._published or {
+            (row["model"], row["version"]): ApplicationState("starting")
+            for row in store.applications.published()
+        }
+        for key in published.keys() - states.keys():
             store.applications.publish(*key, "gone", "", now)
         for key, state in states.items():
-            if self._published.get(key) != state:
+            if published.get(key) != state:
                 store.applications.publish(*key, state.phase, state.reason, now)
         self._published = dict(states)
 
@@ -235,6 +237,16 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
         _beside("teller", controller.tell_replicas, stop, tick_s),
         _beside("hearer", controller.hear, stop, HEAR_EVERY_S),
     ]
+    try:
+        _turns(controller, stop, tick_s)
+    finally:
+        # Whatever ends the turns ends all of it, and the supervisor starts another.
+        stop.set()
+        for thread in beside:
+            thread.join()
+
+
+def _turns(controller: Controller, stop: threading.Event, tick_s: float) -> None:
     told = ""
     while not _pause(controller, stop, tick_s):
         try:
@@ -249,8 +261,6 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
             if told:
                 log.info("turns work again")
             told = ""
-    for thread in beside:
-        thread.join()
 
 
 def _pause(controller: Controller, stop: threading.Event, tick_s: float) -> bool:

@@ -126,8 +126,11 @@ class Door:
         return True
 
     def _sweep(self) -> None:
-        """Close connections on which nothing was asked for long."""
+        """Close connections on which the other side has been silent for long when it is its turn.
+
+        A request of which the rest never comes would hold its place for ever.
+        """
         idle_since = time.monotonic() - KEEP_ALIVE_S
         for one in list(self.connections):
-            if not one.busy and one.active_s < idle_since:
-                one.finish()
+            if one.waits and one.active_s < idle_since:
+                one.close()

@@ -18,7 +18,7 @@ import httptools
 PHRASES = {one.value: one.phrase for one in HTTPStatus}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_HEAD_BYTES = 64 * 1024
-"""More than the edge lets through."""
+"""Of a request's target and headers together, and of any one piece of it that is no body."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 class Request(NamedTuple):
     """What is asked.
 
-    Headers are by their name in lower case, as latin-1: byte for byte what was sent. ``body`` is
+    Headers are by their name in lower case, as latin-1: byte for byte what was sent. Those after
+    a body in chunks (trailers) are left out, because the edge's rules do not see them. ``body`` is
     None when it is larger than it may be. ``arrived_ns`` is when its first byte came, by
     ``time.perf_counter_ns``.
     """
@@ -83,19 +84,30 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[Request, Answer | None, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._inside = 0
+        self._untold = 0
+        """Bytes since the parser told of something; it keeps a header until it has all of it."""
         self._full = self._paused = self._closing = False
         self._begin()
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being received or answered."""
+        """Whether a request that was let in is being received or answered, or one is in line."""
         return bool(self._inside or self._waiting)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the other side's turn: to ask, to send the rest or to take answers."""
+        return self._task is None
 
     def finish(self) -> None:
         """Close when those who wait are answered."""
         self._closing = True
         if not self.busy:
-            self._transport.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close it; whoever is still in it is given up."""
+        self._transport.close()
 
     # What the event loop calls.
 
@@ -116,10 +128,16 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of one request, or of several."""
         self.active_s = time.monotonic()
+        self._untold += len(data)
         try:
             self._parser.feed_data(data)
+            if self._untold > MAX_HEAD_BYTES:
+                raise httptools.HttpParserError("a header or the like does not end")
         except httptools.HttpParserError:
-            self._write(MALFORMED, whole=True, keep=False)
+            # In its turn: who asked before gets his answer first.
+            nobody = Request("", self._path, {}, None, self._arrived_ns)
+            self._waiting.append((nobody, MALFORMED, False))
+            self._next()
 
     def pause_writing(self) -> None:
         """Answers are not taken: no more of them are made."""
@@ -142,12 +160,15 @@ class Connection(asyncio.Protocol):
         self._head_bytes(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header as a whole."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """A header as a whole, or a trailer."""
+        if not self._headed:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
         self._head_bytes(name, value)
 
     def on_headers_complete(self) -> None:
         """The head: whoever may not come in is told so without his body."""
+        self._headed = True
+        self._untold = 0
         if self._parser.should_upgrade():
             # The parser would leave the body alone. The edge takes such offers out.
             raise httptools.HttpParserError("another protocol is offered")
@@ -162,6 +183,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
+        self._untold = 0
         if self._asked:
             return
         self._size += len(part)
@@ -172,6 +194,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """All of it is here."""
+        self._untold = 0
         if not self._asked:
             self._ask()
 
@@ -182,9 +205,10 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = self._head = 0
-        self._asked = False
+        self._headed = self._asked = False
 
     def _head_bytes(self, *parts: bytes) -> None:
+        self._untold = 0
         self._head += sum(map(len, parts))
         if self._head > MAX_HEAD_BYTES:
             raise httptools.HttpParserError("the head is too large")
@@ -243,10 +267,10 @@ class Connection(asyncio.Protocol):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines.append(f"content-length: {len(body)}")
         lines.append("\r\n" if keep else "connection: close\r\n\r\n")
-        head = "\r\n".join(lines).encode("latin-1")
+        head = "\r\n".join(lines).encode("latin-1", "replace")
         self._transport.write(head + body if whole else head)
         if not keep:
-            self._transport.close()
+            self.close()
 
 
 def _path(url: bytes) -> str:

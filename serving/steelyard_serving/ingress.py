@@ -9,11 +9,12 @@ from steelyard.domain.audit import BLAMELESS
 from steelyard.domain.errors import SteelyardError
 from steelyard_serving.audit import ANSWER, PREDICTION_ID, PROBE, Answered, Outcome
 from steelyard_serving.http_connection import Answer, Request
+from steelyard_serving.internal import is_internal
 from steelyard_serving.meter import Meter
 from steelyard_serving.metrics import Metrics
 from steelyard_serving.pipeline import INFERENCE_FAILED, Checks, Pipeline
 from steelyard_serving.protocols import open_inference, scoring
-from steelyard_serving.protocols.protocol import InferenceProtocol, Written
+from steelyard_serving.protocols.protocol import Headers, InferenceProtocol, Written
 from steelyard_serving.protocols.statistics import Statistics
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.shadow import Shadow
@@ -53,6 +54,7 @@ class Ingress:
     ) -> None:
         self._version = version = model.version
         self._meter = meter
+        self._mark = None if checks is None else checks.mark
         self._metrics = metrics
         self._shadow = shadow
         self._traces = traces
@@ -94,23 +96,29 @@ class Ingress:
         headers, arrived_ns = request.headers, request.arrived_ns
         received_us = (time.time_ns() - time.perf_counter_ns() + arrived_ns) // 1_000
         work = Work(
-            protocol, prediction_id, headers, received_us, arrived_ns, PROBE in headers
+            protocol, prediction_id, headers, received_us, arrived_ns, self._is_probe(headers)
         )  # fmt: skip
         outcome, written = await self._pipeline.run(work, request.body)
-        self._count(Answered(prediction_id, headers, received_us, work.body, outcome))
-        if not work.probe:
+        if work.probe:
+            # Our own doing: time spent, but no request and no record.
+            self._meter.add("warmup", outcome.busy_ns)
+        else:
+            self._count(Answered(prediction_id, headers, received_us, work.body, outcome))
             self._observe(work, outcome)
             if self._shadow is not None and outcome.status == 200 and work.body is not None:
                 rules = work.snapshot.shadows.get(self._version.model, ())
                 self._shadow.offer(rules, asked, headers, work.body, prediction_id)
         return self._reply(prediction_id, outcome.status, written)
 
+    def _is_probe(self, headers: Headers) -> bool:
+        """Whether a request is our own; who only says so is counted and recorded as anybody."""
+        if PROBE not in headers:
+            return False
+        return self._mark is None or is_internal(headers, self._mark)
+
     def _count(self, answered: Answered) -> None:
-        """Book the work. A probe is our own doing: time spent, but no request and no record."""
+        """Book the work and keep its record."""
         outcome = answered.outcome
-        if PROBE in answered.headers:
-            self._meter.add("warmup", outcome.busy_ns)
-            return
         if outcome.status == INFERENCE_FAILED:
             answered = answered._replace(outcome=outcome._replace(status=500))
         status = outcome.status

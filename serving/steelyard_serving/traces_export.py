@@ -158,7 +158,8 @@ class _Collector:
             self._connection.request("POST", self._path, message, self._headers)
             response = self._connection.getresponse()
             response.read()
-        except (OSError, http.client.HTTPException) as error:
+        # A value that no header can hold is a ValueError.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             return f"{type(error).__name__}: {error}", False
         return ("" if response.status < 300 else f"status {response.status}"), True

@@ -173,6 +173,23 @@ def test_restoring_sets_the_alias_back(seeded: Platform, turn: Turn) -> None:
         seeded.drifts.restore("digits", "ada", "again")
 
 
+def test_restoring_tells_of_the_rollout_that_waits(
+    seeded: Platform, turn: Turn, typed: Callable[..., Callable[..., tuple[int, str, str]]]
+) -> None:
+    """Of this model's, with the command that lets it go on; another model's is not meant."""
+    seeded.rollouts.deploy("wide", 1, "ada", "not measured")
+    for _ in range(3):
+        turn()
+    client_of(seeded).set_registered_model_alias("digits", "champion", "2")
+    client_of(seeded).delete_registered_model_alias("wide", "champion")
+    turn()
+    ask = typed(seeded, "rollout", "restore")
+    code, out, err = ask("wide", "--reason", "a slip")
+    assert (code, out) == (OK, "wide: champion is version 1 again.\n") and "resume" not in err
+    code, _, err = ask("digits", "--reason", "a slip")
+    assert code == OK and "steelyard rollout resume digits" in err
+
+
 def test_adopting_begins_an_ordinary_rollout(seeded: Platform, turn: Turn) -> None:
     """The registry is right: its version gets a rollout by a plan, never all traffic at once."""
     seeded.rollouts.act("digits", "abort", "ada")

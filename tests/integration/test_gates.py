@@ -166,6 +166,20 @@ def test_a_record_that_nobody_can_read_is_refused(platform: Platform) -> None:
         platform.rollouts.deploy("digits", 1, "ada")
 
 
+def test_a_version_whose_tags_nobody_can_read_is_refused(platform: Platform) -> None:
+    """It alone: the others are listed and learned."""
+    numbers = [version.version for version in platform.registry.versions("digits")]
+    client_of(platform).set_model_version_tag("digits", "1", "steelyard.size_bytes", "much")
+    client_of(platform).delete_model_version_tag("digits", "2", "steelyard.signature")
+    for number, why in ((1, "'much'"), (2, "'signature'")):
+        with pytest.raises(Refused, match=f"digits/{number} cannot be read: .*{why}"):
+            platform.rollouts.deploy("digits", number, "ada")
+    assert [v.version for v in platform.registry.versions("digits")] == numbers[2:]
+    platform.learn_versions()
+    known = {row["version"] for row in platform.catalog.versions("digits")}
+    assert known == set(numbers[2:])
+
+
 def test_a_flipped_bit_is_refused(platform: Platform, tmp_path: Path) -> None:
     """The registry hands out only the bytes that were measured."""
     version = version_of(platform, "few labels")

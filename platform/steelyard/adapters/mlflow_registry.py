@@ -6,6 +6,7 @@ without our tags was made by somebody else and is refused.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from steelyard.adapters.mlflow_answers import unavailable
@@ -51,18 +52,22 @@ class MlflowRegistry:
             found = self._client.search_model_versions(f"name='{model}'")
         except MlflowException as error:
             raise unavailable(error) from error
-        ours = [v for v in found if PREFIX + "sha256" in v.tags]
-        return [
-            _version(v, tuple(by_version.get(int(v.version), ())))
-            for v in sorted(ours, key=lambda v: int(v.version))
-        ]
+        ours = sorted(
+            (v for v in found if PREFIX + "sha256" in v.tags), key=lambda v: int(v.version)
+        )
+        complete = []
+        for one in ours:
+            with suppress(Refused):  # whoever asks for it by its number is told why
+                complete.append(_version(one, tuple(by_version.get(int(one.version), ()))))
+        return complete
 
     def version(self, model: str, version: int) -> ModelVersion:
         """One version.
 
         Raises:
             NotFound: there is no such model or version.
-            Refused: the version was not registered by Steelyard, so nothing vouches for it.
+            Refused: the version was not registered by Steelyard, so nothing vouches for it, or its
+                tags are not as they were.
         """
         try:
             found = self._client.get_model_version(model, str(version))
@@ -197,8 +202,15 @@ class MlflowRegistry:
 
 def _version(found: MlflowVersion, aliases: tuple[str, ...]) -> ModelVersion:
     tags = {k.removeprefix(PREFIX): v for k, v in found.tags.items() if k.startswith(PREFIX)}
-    return version_of(
-        tags, model=found.name, version=int(found.version), run_id=found.run_id or "",
-        source=found.source or "", created_us=int(found.creation_timestamp) * 1_000,
-        aliases=aliases,
-    )  # fmt: skip
+    try:
+        return version_of(
+            tags, model=found.name, version=int(found.version), run_id=found.run_id or "",
+            source=found.source or "", created_us=int(found.creation_timestamp) * 1_000,
+            aliases=aliases,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(
+            f"{found.name}/{found.version} cannot be read: a tag of it in the registry is missing "
+            f"or was changed: {error}.",
+            f"Set its tags back; ours begin with {PREFIX}",
+        ) from error

@@ -51,7 +51,7 @@ def index_document(rows: Iterable[IndexRow]) -> dict[str, Any]:
 
 INDEX_COLUMNS = (
     "model", "stable", "candidate", "weight_bp", "condition", "training_nano", "inference_nano",
-    "requests", "break_even_requests", "break_even_days", "break_even_crossed",
+    "requests", "break_even_requests", "break_even_days", "break_even_crossed", "beside",
 )  # fmt: skip
 
 

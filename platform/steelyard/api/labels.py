@@ -73,7 +73,8 @@ def labelling(platform: Platform) -> APIRouter:
         model: Annotated[ModelName | None, Query(description="Whose units, of a table.")] = None,
     ) -> dict[str, int]:
         """Store true classes by prediction id or unit; the first label of a prediction stays."""
-        suffix = TABLES.get(request.headers.get("content-type", "").partition(";")[0].strip())
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        suffix = TABLES.get(media_type)
         with SpooledTemporaryFile(IN_MEMORY) as body:
             await _receive(request, body, TABLE_LIMIT if suffix else BODY_LIMIT)
             if suffix is None:

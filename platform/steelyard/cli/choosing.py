@@ -14,7 +14,7 @@ from steelyard.cli.output import emit, note, stdout, table
 from steelyard.domain import figures
 from steelyard.domain.allocation import round_half_even
 from steelyard.domain.errors import Fault, InvalidInput
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model, parse_ref
 from steelyard.domain.pareto import Axis, AxisName, Placed, told_apart
 from steelyard.domain.prospect import Prospect
 from steelyard.domain.quantities import exact
@@ -57,7 +57,7 @@ def pareto(
 
     if out is not None:
         pareto_picture.check_file(out)
-    sheet = Platform(load_settings()).comparisons.pareto(parse_ref(model).model, against)
+    sheet = Platform(load_settings()).comparisons.pareto(parse_model(model), against)
     if out is not None:
         pareto_picture.draw(sheet, out)
         note(f"{out} written")

@@ -9,7 +9,7 @@ from steelyard.cli.output import emit, stdout, table
 from steelyard.cli.serving import actor, version_of
 from steelyard.domain.errors import Fault, InvalidInput
 from steelyard.domain.gates import Finding, GatePolicy
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model
 from steelyard.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -45,7 +45,7 @@ def gates(
     from steelyard.bootstrap import Platform
     from steelyard.bootstrap.access import check_operator
 
-    name = parse_ref(model).model
+    name = parse_model(model)
     given = {
         "max_quality_loss": max_quality_loss, "max_size_ratio": max_size_ratio,
         "max_latency_ratio": max_latency_ratio, "max_energy_ratio": max_energy_ratio,

@@ -12,7 +12,7 @@ import typer
 from steelyard.cli.output import emit, note, stdout, table
 from steelyard.cli.serving import actor, version_of
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model, parse_ref
 from steelyard.domain.operation import share_bp
 from steelyard.settings import Settings, load_settings
 
@@ -39,7 +39,7 @@ def status(
     from steelyard.cli.rollout_registry import tell_drifts
 
     platform = Platform(load_settings())
-    name = None if model is None else parse_ref(model).model
+    name = None if model is None else parse_model(model)
     if name is not None and name not in platform.rollout_store.models():
         raise NotFound(f"{name} was never deployed.", "See: steelyard models list.")
     versions = platform.serving_status.versions(name)
@@ -96,7 +96,7 @@ def scale(
 
     platform = Platform(load_settings())
     check_operator(platform.settings)
-    name = parse_ref(model).model
+    name = parse_model(model)
     values = {"replicas_min": least, "replicas_max": most}
     platform.policies.change(name, values, actor(), reason)
     found = f"{least}" if least == most else f"{least} to {most}, by load,"
@@ -135,7 +135,7 @@ def shadow(
         raise InvalidInput(str(fault), (fault,))
     platform = Platform(load_settings())
     check_operator(platform.settings)
-    name = parse_ref(model).model
+    name = parse_model(model)
     if version is None:
         ended = platform.operations.no_shadow(name, actor(), reason)
         emit(asdict(ended) | {"version": None, "share_bp": 0}, as_json,

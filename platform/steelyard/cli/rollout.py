@@ -24,7 +24,7 @@ from steelyard.cli.rollout_telling import tell
 from steelyard.cli.serving import Override, actor, may_override
 from steelyard.cli.waiting import require_up
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model, parse_ref
 from steelyard.domain.presets import PRESETS, ByHand, PresetName, adapted
 from steelyard.domain.promotion import serving_at
 from steelyard.settings import load_settings
@@ -112,7 +112,7 @@ def history(
 ) -> None:
     """Show promotions and every event of the newest rollouts: who, when, why."""
     platform = Platform(load_settings())
-    name = parse_ref(model).model
+    name = parse_model(model)
     if at is not None:
         _tell_moment(platform, name, moment(at), as_json)
         return

@@ -10,7 +10,7 @@ import typer
 from steelyard.bootstrap import Platform
 from steelyard.cli.output import emit, stdout
 from steelyard.domain.errors import Fault, InvalidInput, NotFound
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model
 from steelyard.domain.rollout import Rollout
 from steelyard.services.explanations import Decision
 from steelyard.settings import load_settings
@@ -38,7 +38,7 @@ def explain(
 ) -> None:  # fmt: skip
     """Show which evidence led to which decision, and decide again on it."""
     platform = Platform(load_settings())
-    name = parse_ref(model).model
+    name = parse_model(model)
     chosen = rollout_of(platform, name, rollout)
     decisions = platform.explanations.of(chosen, None if at is None else moment(at))
     earlier = [one.rollout_id for one in platform.rollout_store.earlier_attempts(chosen)]

@@ -12,11 +12,12 @@ from steelyard.bootstrap.access import check_operator
 from steelyard.cli.output import emit, note, stdout
 from steelyard.cli.rollout_insight import AsJson, PlanFile
 from steelyard.cli.rollout_plan_file import read_plan
+from steelyard.cli.rollout_telling import tell
 from steelyard.cli.serving import Override, actor
 from steelyard.domain.aliases import ALIASES, AliasDrift
 from steelyard.domain.auto_rollout import AutoRollout
 from steelyard.domain.errors import Fault, InvalidInput
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model
 from steelyard.domain.presets import PRESETS, PresetName
 from steelyard.domain.rollout_plan import Plan
 from steelyard.services.auto_rollouts import Waiting
@@ -44,13 +45,9 @@ def adopt(
     """The registry's alias is right: roll its version out, step by step. For operators."""
     platform = _as_operator()
     plan = PRESETS[preset] if file is None else read_plan(file)
-    name = parse_ref(model).model
-    rollout = platform.drifts.adopt(
-        name, plan, actor(), reason, _known(alias), override_gates
-    )  # fmt: skip
-    line = f"{name}/{rollout.candidate}: {rollout.condition}, {rollout.reason}"
-    emit({**asdict(rollout), "phase": rollout.phase}, as_json,
-         lambda: stdout.print(line, markup=False))  # fmt: skip
+    name = parse_model(model)
+    rollout = platform.drifts.adopt(name, plan, actor(), reason, _known(alias), override_gates)
+    tell([rollout], as_json)
     note(f"Watch it: steelyard rollout status {name} --watch")
 
 
@@ -59,7 +56,7 @@ def restore(
 ) -> None:  # fmt: skip
     """Our history is right: set its aliases back in the registry. For operators; no traffic."""
     platform = _as_operator()
-    name = parse_ref(model).model
+    name = parse_model(model)
     done = platform.drifts.restore(name, actor(), reason, _known(alias))
 
     def show() -> None:
@@ -68,7 +65,9 @@ def restore(
             stdout.print(f"{name}: {one.alias} is {where} again.")
 
     emit({"restored": [asdict(one) for one in done]}, as_json, show)
-    if any(stored.rollout.cause == "drift" for stored in platform.rollout_store.all_open()):
+    if any(
+        stored.rollout.cause == "drift" for stored in platform.rollout_store.open_rollouts(name)
+    ):
         note(f"A rollout that waits goes on: steelyard rollout resume {name}")
 
 
@@ -84,7 +83,7 @@ def auto(
     if plan is not None and off:
         fault = Fault("--off", "and --plan say the opposite of each other")
         raise InvalidInput(str(fault), (fault,), "Give one of them.")
-    name = parse_ref(model).model
+    name = parse_model(model)
     platform = Platform(load_settings())
     if plan is not None or off:
         check_operator(platform.settings)

@@ -12,7 +12,7 @@ from steelyard.cli.rollout_insight import AsJson, PlanFile, rollout_of
 from steelyard.cli.rollout_plan_file import read_plan
 from steelyard.domain import figures
 from steelyard.domain.measures import Measures
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model
 from steelyard.domain.presets import PRESETS, PresetName
 from steelyard.domain.rehearsal import Chances, Rehearsal
 from steelyard.domain.replay import Replay
@@ -45,7 +45,7 @@ def plan(
 ) -> None:
     """Rehearse a plan at today's traffic: times, requests, chances, cost. Nothing moves."""
     chosen = PRESETS[preset] if file is None else read_plan(file)
-    platform, name = Platform(load_settings()), parse_ref(model).model
+    platform, name = Platform(load_settings()), parse_model(model)
     if replay is not None:
         former = rollout_of(platform, name, replay)
         again = platform.explanations.replay(former, chosen)

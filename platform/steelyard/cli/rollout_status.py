@@ -15,7 +15,7 @@ from steelyard.cli.rollout_insight import AsJson
 from steelyard.cli.rollout_telling import arms_table, attempt, document
 from steelyard.cli.waiting import follow
 from steelyard.domain.errors import NotFound
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model
 from steelyard.domain.rollout import Rollout
 from steelyard.settings import load_settings
 
@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """Show the open rollouts, or the newest one: weights, requests, errors, evidence."""
     platform = Platform(load_settings())
-    name = parse_ref(model).model
+    name = parse_model(model)
     rollouts = _shown(platform, name)
     if watch:
         rollouts = _watch(platform, rollouts, timeout)

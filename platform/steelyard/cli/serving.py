@@ -8,7 +8,7 @@ import typer
 
 from steelyard.cli.output import emit, note, stdout
 from steelyard.domain.errors import Fault, InvalidInput, NotFound, Refused, Unavailable
-from steelyard.domain.model_version import parse_ref
+from steelyard.domain.model_version import parse_model, parse_ref
 from steelyard.settings import Settings, load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -22,6 +22,8 @@ Override = Annotated[
     ),
 ]  # fmt: skip
 LARGEST_FILE = 64 * 2**20
+MOST_SHOWN = 200
+"""Characters of an answer that is not the edge's."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -90,7 +92,7 @@ def rollback(
 
     platform = Platform(load_settings())
     require_up(platform)
-    rollout = platform.rollouts.rollback(parse_ref(model).model, actor(), reason)
+    rollout = platform.rollouts.rollback(parse_model(model), actor(), reason)
     if wait:
         rollout = settle(platform, rollout, timeout)
     serving = rollout.candidate if rollout.condition == "healthy" else rollout.stable
@@ -129,7 +131,14 @@ def predict(
         raise Unavailable(
             f"{settings.edge_url} does not answer: {error}", "Start it: steelyard up"
         ) from error
-    document: dict[str, Any] = answer.json()
+    try:
+        document: dict[str, Any] = answer.json()
+    except ValueError as error:
+        raise Unavailable(
+            f"{settings.edge_url} answered {answer.status_code} without JSON: "
+            f"{answer.text[:MOST_SHOWN].strip()!r}",
+            "Try again; if it stays so, see what answers there: steelyard status",
+        ) from error
     if answer.status_code == 400:
         raise InvalidInput(f"{data}: {document['error']}")
     if answer.status_code in (401, 403):

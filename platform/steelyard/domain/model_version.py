@@ -168,6 +168,22 @@ def parse_ref(text: str) -> VersionRef:
     return VersionRef(model, int(number) if number else None, alias or None)
 
 
+def parse_model(text: str) -> str:
+    """Read ``MODEL``, where no version may be named: it would not be heeded.
+
+    >>> parse_model("digits")
+    'digits'
+
+    Raises:
+        InvalidInput: the text is no model's name, or names a version.
+    """
+    ref = parse_ref(text)
+    if ref.model != text:
+        fault = Fault("model", f"{text!r} names a version, and this is about the whole model")
+        raise InvalidInput(str(fault), (fault,), f"Leave it out: {ref.model}.")
+    return ref.model
+
+
 def _bad_ref(text: str) -> InvalidInput:
     fault = Fault("model", f"{text!r} is not MODEL, MODEL/VERSION or MODEL@ALIAS")
     return InvalidInput(str(fault), (fault,), "Names use a-z, 0-9, '-' and '_': digits/2.")

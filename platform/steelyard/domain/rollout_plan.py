@@ -151,6 +151,9 @@ def check_plan(plan: Plan) -> None:
     times = (plan.keep_warm_s, plan.label_maturity_s, plan.probation_s, plan.ready_within_s)
     if plan.interval_s <= 0 or min(times) < 0 or plan.approval_timeout_s <= 0:
         faults.append(Fault("times", "the interval is above 0, other times are not negative"))
+    if plan.interval_s > LONGEST_S:  # no rollout lasts longer, and SQL must hold when one began
+        faults.append(Fault("interval_s", f"is at most {LONGEST_S:.10g}, "
+                            f"found {plan.interval_s:.10g}"))  # fmt: skip
     if not shortest_s(plan) < plan.deadline_s <= LONGEST_S:
         faults.append(Fault("deadline_s", f"is above the steps' {shortest_s(plan):.10g} s and at "
                             f"most {LONGEST_S:.10g}, found {plan.deadline_s:.10g}"))  # fmt: skip

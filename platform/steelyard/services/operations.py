@@ -1,13 +1,15 @@
 """What should run beside rollouts' word: shadows, and versions that are taken out of service."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.domain.deployment import Desired, desired_versions
 from steelyard.domain.errors import Conflict, NotFound
 from steelyard.domain.operation import Drain, ShadowSetting, shadows_of
 from steelyard.domain.rollout import Rollout
+from steelyard.domain.rollout_record import Stored
 from steelyard.domain.serving_snapshot import Shadow
+from steelyard.domain.traffic import Route
 
 if TYPE_CHECKING:
     from steelyard.adapters.sql.operations import OperationStore
@@ -39,13 +41,16 @@ class Operations:
     def all_desired(self) -> dict[str, Desired]:
         """The same of every model that was ever deployed."""
         fleet, now_us = self._rollouts.store.fleet, self._clock.now_us()
-        stable, shadows, drained = fleet.stable(), self._store.shadows(), self._store.drained()
+        rollouts = fleet.rollouts(RECENT_ROLLOUTS)
+        # Asked after them: who took all traffic since is among these.
+        stable = _stable(rollouts, fleet.stable(), fleet.routes())
+        shadows, drained = self._store.shadows(), self._store.drained()
         return {
             model: desired_versions(
                 model, stable.get(model), [one.rollout for one in stored], now_us,
                 shadows[model].version if model in shadows else None, drained.get(model),
             )
-            for model, stored in fleet.rollouts(RECENT_ROLLOUTS).items()
+            for model, stored in rollouts.items()
         }  # fmt: skip
 
     def shadows(self) -> Mapping[str, ShadowSetting]:
@@ -127,6 +132,18 @@ class Operations:
         drain = Drain(model, version, actor, reason, self._clock.now_us())
         self._store.drain(drain)
         return drain
+
+
+def _stable(
+    rollouts: Mapping[str, Sequence[Stored]], earned: Mapping[str, int],
+    routes: Mapping[str, Route],
+) -> dict[str, int]:  # fmt: skip
+    """Model -> its stable version.
+
+    Where no rollout is open that is who has all traffic: the history learns it a moment later.
+    """
+    closed = {model for model, some in rollouts.items() if not any(s.rollout.is_open for s in some)}
+    return {**earned, **{model: routes[model].stable for model in closed & routes.keys()}}
 
 
 _WHY_NOT = {

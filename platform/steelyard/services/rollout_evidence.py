@@ -1,6 +1,6 @@
 """What is known of a rollout's candidate now: what was counted and kept, judged."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ class Evidences:
             self._verdicts.clear()
             self._latest = LatestAnswers(self._arms)
             self._token = token
+        self._forget_ended({one.rollout_id for one in rollouts})
         self._latest.look(rollouts, now_us, settle_us)
         self._intervals.look(rollouts, now_us, settle_us)
 
@@ -112,6 +113,11 @@ class Evidences:
             origin_us = attempts[0].created_us if attempts else rollout.created_us
             known = self._earlier[rollout.rollout_id] = Earlier(len(attempts), origin_us, rows)
         return known
+
+    def _forget_ended(self, looked: Collection[str]) -> None:
+        self._verdicts = {name: v for name, v in self._verdicts.items() if name in looked}
+        self._earlier = {name: e for name, e in self._earlier.items() if name in looked}
+        self._spreads = {key: s for key, s in self._spreads.items() if key[0] in looked}
 
     def _spread(self, rollout: Rollout, metric: Metric) -> Spreads:
         """That of all attempts' kept intervals; looked up again only when there is one more."""

@@ -129,7 +129,13 @@ class Rollouts:
         self._promotions.complete(model)
         first = self.store.open_rollout(model)
         if first is not None and first.rollout.kind == "canary":
-            return self._act(model, opened, "abort", actor, reason)[0]
+            aborted = self._act(model, opened, "abort", actor, reason)
+            if aborted:
+                return aborted[0]
+            # It ended before anybody could abort it: with all traffic, or without.
+            self._promotions.complete(model)
+            if self.stable(model) == first.rollout.stable:
+                return meant(model, first.rollout.candidate, self.store.rollouts(model)).rollout
         history = self.store.promotions(model)
         current, earlier = stable_version(history), previous_version(history)
         if current is None or earlier is None:
@@ -212,6 +218,7 @@ class Rollouts:
         Raises:
             Conflict: the newest rollout of the model, or of that version, was not aborted.
         """
+        self._promotions.complete(model)
         last = meant(model, version, self.store.rollouts(model)).rollout
         if last.kind != "canary" or last.condition not in ("degraded", "failed"):
             raise Conflict(

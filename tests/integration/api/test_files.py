@@ -83,6 +83,7 @@ def test_the_list_of_models_is_a_file(client: TestClient, seeded: Platform) -> N
     training = seeded.statements.model("digits").training.cost_nano
     assert told["models"][0]["training_nano"] == training == int(rows[0]["training_nano"])
     assert rows[0]["break_even_crossed"] == "true"
+    assert told["models"][0]["beside"] == int(rows[0]["beside"]) == 0
     assert told["models"][1]["training_nano"] is None
     assert rows[1]["training_nano"] == ""
 

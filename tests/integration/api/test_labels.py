@@ -102,6 +102,7 @@ def _parquet(rows: list[dict[str, object]]) -> bytes:
 TABLES = {
     CSV: b"prediction_id,class,note\r\np-150,0,odd\r\np-10,9,\r\n",
     f"{CSV}; charset=utf-8": b'\xef\xbb\xbfprediction_id,classes\np-150,[0]\np-10,"[9]"\n',
+    "Text/CSV": b"prediction_id,class\np-150,0\np-10,9\n",
     PARQUET: _parquet([{"prediction_id": "p-150", "class": 0}, {"prediction_id": "p-10",
                                                                "class": 9}]),
 }  # fmt: skip

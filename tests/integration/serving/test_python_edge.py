@@ -314,6 +314,18 @@ def test_both_edges_refuse_what_is_not_http(doors: dict[str, Door]) -> None:
         assert {door.ask(raw).status for door in doors.values()} == {400}, raw
 
 
+def test_an_offer_of_another_protocol_takes_no_body_with_it(doors: dict[str, Door]) -> None:
+    """The edge in Python reads nothing after such a head: it says so, and ends the connection."""
+    door = doors["python"]
+    offer = b"host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    with_body = (
+        b"POST /v2/models/whole/infer HTTP/1.1\r\n" + offer + b"content-length: 4\r\n\r\nrows"
+    )
+    found = door.ask(with_body)
+    assert found.status == 400 and b"without the header Upgrade" in found.body
+    assert door.ask(b"GET /v2/models/whole HTTP/1.1\r\n" + offer + b"\r\n").status == 200
+
+
 def test_both_edges_give_a_unit_the_version_of_the_rule(doors: dict[str, Door]) -> None:
     """Text, bytes that are no text and separators are drawn as `domain.traffic` draws them."""
     route = ROUTES["parted"]

@@ -29,8 +29,9 @@ def store(engine: Engine) -> RolloutStore:
         if any(one.rollout.is_open for one in store.rollouts(model)):
             _end(store, model, at_us, chosen.choice([True, True, False]))
         else:
-            rollout = Rollout(f"r{at_us}", model, "canary", 1, 2 + at_us, PLAN, f"r{at_us}",
-                              at_us, "ada")  # fmt: skip
+            live = store.route(model)
+            rollout = Rollout(f"r{at_us}", model, "canary", live.stable if live else 1, 2 + at_us,
+                              PLAN, f"r{at_us}", at_us, "ada")  # fmt: skip
             store.create([(rollout, Change("ada", "start"))])
     return store
 
@@ -38,7 +39,8 @@ def store(engine: Engine) -> RolloutStore:
 def _end(store: RolloutStore, model: str, at_us: int, well: bool) -> None:
     (opened,) = store.open_rollouts(model)
     after = replace(opened.rollout, condition="healthy" if well else "degraded", ended_us=at_us)
-    route = Route(model, after.candidate if well else 1, 0)
+    assert after.stable is not None
+    route = Route(model, after.candidate if well else after.stable, 0)
     store.move([Move(opened, after, Change("ada", "end"))], at_us, seen=[opened], route=route)
     if well and at_us % 3:  # a crash left the others out
         store.promote(Promotion(at_us, model, CHAMPION, 1, after.candidate, "ada", "promote", "",

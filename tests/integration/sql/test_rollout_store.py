@@ -114,6 +114,20 @@ def test_a_table_is_confirmed_from_the_first_time_on(store: RolloutStore) -> Non
     assert store.open_rollouts("m")[0].rollout.confirmed_us == 2_100
 
 
+def test_a_rollout_begins_beside_what_has_all_traffic(store: RolloutStore) -> None:
+    """Another one came to its end while somebody still looked at the gates of the next."""
+    (stored,) = store.create([(_rollout(), CHANGE)])
+    whole = replace(stored.rollout, condition="promoting", step=1, weight_bp=10_000)
+    stored = _moved(store, stored, whole, 2_000)
+    healthy = replace(stored.rollout, condition="healthy", ended_us=3_000)
+    store.move([Move(stored, healthy, CHANGE)], 3_000, seen=[stored], route=Route("m", 2, 0))
+    late = replace(_rollout("r2"), candidate=3)
+    with pytest.raises(Conflict, match="stable is version 2 now"):
+        store.create([(late, CHANGE)])
+    assert store.open_rollouts("m") == []
+    store.create([(replace(late, stable=2), CHANGE)])
+
+
 def test_two_writers_do_not_overwrite_each_other(store: RolloutStore) -> None:
     """Whoever read first and writes last is told to look again."""
     (stored,) = store.create([(_rollout(), CHANGE)])
@@ -150,6 +164,15 @@ def test_a_controller_that_lost_its_lease_writes_nothing(store: RolloutStore) ->
     assert _moved(store, stored, after, 1_202, second).row_version == 2
     store.confirm("m", 1, 1_203, second)
     assert store.open_rollouts("m")[0].rollout.confirmed_us == 1_203
+
+
+def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_out(store: RolloutStore) -> None:
+    """Its end is an hour away, and whoever held it is gone; a clock that is a bit off is none."""
+    first = store.leases.acquire("controller", "one", 1_000_000, 100)
+    assert store.leases.acquire("controller", "two", 999_900, 100) is None
+    second = store.leases.acquire("controller", "two", 1_000, 100)
+    assert first is not None and second is not None and second > first
+    assert store.leases.acquire("controller", "one", 1_001, 100) is None
 
 
 def test_the_number_of_a_weight_table_only_grows(store: RolloutStore) -> None:

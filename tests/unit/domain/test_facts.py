@@ -4,7 +4,7 @@ import pytest
 
 from steelyard.domain.errors import InvalidInput
 from steelyard.domain.metering import SupplyWindow, UsageWindow
-from steelyard.domain.model_version import VersionRef, parse_ref
+from steelyard.domain.model_version import VersionRef, parse_model, parse_ref
 from steelyard.domain.supervision import backoff_s
 
 WINDOW: dict[str, Any] = {
@@ -87,6 +87,14 @@ def test_any_other_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is not MODEL") as refused:
         parse_ref(text)
     assert "digits/2" in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["digits/2", "digits@champion"])
+def test_where_a_model_is_meant_no_version_is_named(text: str) -> None:
+    """It would not be heeded, and whoever typed it would think that it was."""
+    with pytest.raises(InvalidInput, match="names a version") as refused:
+        parse_model(text)
+    assert refused.value.hint == "Leave it out: digits."
 
 
 def test_restarts_slow_down_to_half_a_minute() -> None:

@@ -241,6 +241,7 @@ def test_the_only_version_cannot_be_aborted() -> None:
         (Plan((Step(500, -1.0), Step(10_000)), default_metrics()), "not negative"),
         (Plan((Step(500, 1.0, -1), Step(10_000)), default_metrics()), "not negative"),
         (Plan((Step(10_000),), (), interval_s=0.0), "the interval is above 0"),
+        (Plan((Step(10_000),), (), interval_s=2_592_001.0), "interval_s: is at most 2592000"),
         (Plan((Step(500), Step(10_000)), (Metric("labels"),)), "at least one metric is required"),
     ],
 )

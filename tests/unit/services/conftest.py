@@ -13,6 +13,7 @@ from steelyard.adapters.sql.arms import ArmStore
 from steelyard.adapters.sql.database import migrate, open_engine
 from steelyard.adapters.sql.evidence import EvidenceStore
 from steelyard.adapters.sql.facts import FactStore
+from steelyard.adapters.sql.operations import OperationStore
 from steelyard.adapters.sql.rollouts import RolloutStore
 from steelyard.adapters.sql.served_versions import ServedVersionStore
 from steelyard.domain.audit import ArmName, PredictionRecord
@@ -23,6 +24,7 @@ from steelyard.domain.rollout import Rollout
 from steelyard.domain.traffic import BUCKETS
 from steelyard.ports.applications import ApplicationPhase, ApplicationState
 from steelyard.services.gates import Gates
+from steelyard.services.operations import Operations
 from steelyard.services.rollout_turns import Turn
 from steelyard.services.rollouts import Rollouts
 from steelyard.services.served_versions import ServedVersions
@@ -131,6 +133,9 @@ class Delivery:
         gates = Gates(EvidenceStore(self.engine), versions, clock, lambda _: {"cpu": "test"})
         served = ServedVersions(ServedVersionStore(self.engine), versions, clock, path.parent)
         self.rollouts = Rollouts(self.store, ArmStore(self.engine), versions, gates, clock, served)
+        self.operations = Operations(
+            OperationStore(self.engine), self.rollouts, versions, gates, clock
+        )
         token = self.store.leases.acquire("controller", "test", clock.at_us, 10**12)
         assert token is not None
         self.token = token

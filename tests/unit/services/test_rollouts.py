@@ -3,10 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+from steelyard.adapters.sql.rollouts import RolloutStore
 from steelyard.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from steelyard.domain.presets import PRESETS, ByHand, adapted
 from steelyard.domain.promotion import Change
 from steelyard.domain.rollout import Rollout
+from steelyard.domain.rollout_record import Stored
+from steelyard.services.rollout_moves import write
 
 from .conftest import Delivery
 
@@ -164,6 +167,46 @@ def test_a_rollback_returns_to_the_last_good_version(delivery: Delivery) -> None
     assert delivery.store.promotions("m")[-1].verb == "undo"
 
 
+class Meanwhile(RolloutStore):
+    """The store, where the controller has a turn after somebody looked which rollout is open."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        super().__init__(delivery.engine)
+        self._delivery = delivery
+
+    def open_rollout(self, model: str) -> Stored | None:
+        """The open one, which has moved on when the answer comes."""
+        found = super().open_rollout(model)
+        self._delivery.turn()
+        return found
+
+
+def test_a_rollback_undoes_what_just_took_all_traffic(delivery: Delivery) -> None:
+    """The candidate was promoted in the moment before it would have been aborted."""
+    delivery.deploy(1)
+    delivery.rollouts.start("m", 2, AT_ONCE, "ada")
+    delivery.turn()
+    delivery.rollouts.store = Meanwhile(delivery)
+    undo = delivery.rollouts.rollback("m", "bob", "worse in the field")
+    assert (undo.kind, undo.stable, undo.candidate) == ("undo", 2, 1)
+
+
+def test_a_rollback_leaves_it_at_what_was_just_taken_back(delivery: Delivery) -> None:
+    """The candidate lost all traffic by itself, so the version before stable is not meant."""
+    delivery.deploy(1)
+    delivery.rollouts.start("m", 2, AT_ONCE, "ada")
+    delivery.turn()
+    delivery.turn()
+    delivery.rollouts.start("m", 4, PLAN, "ada")
+    delivery.turn()
+    delivery.rollouts.act("m", "abort", "eve")
+    delivery.turn()
+    delivery.rollouts.store = Meanwhile(delivery)
+    ended = delivery.rollouts.rollback("m", "bob", "worse in the field")
+    assert (ended.candidate, ended.condition) == (4, "degraded")
+    assert delivery.store.open_rollout("m") is None
+
+
 def test_a_restarted_controller_goes_on_where_it_was(opened: Callable[[], Delivery]) -> None:
     """Same step, same weight table, and the bake does not start again."""
     first = opened()
@@ -216,13 +259,39 @@ def test_a_promotion_that_a_crash_left_out_is_made_up_for(opened: Callable[[], D
     assert [p.to_version for p in restarted.store.promotions("m")] == [1, 2]
 
 
+def test_nothing_is_tried_again_beside_a_version_that_lost_all_traffic(
+    delivery: Delivery,
+) -> None:
+    """The next one took it, and a crash left that out of the history."""
+    delivery.deploy()
+    delivery.rollouts.start("m", 2, PLAN, "ada")
+    delivery.rollouts.act("m", "abort", "ada")
+    rollout = delivery.rollouts.start("m", 4, AT_ONCE, "ada")
+    delivery.turn()
+    _crash_before_promotion(delivery, rollout)
+    with pytest.raises(Conflict, match="stable is version 4 now"):
+        delivery.rollouts.retry("m", "ada", version=2)
+
+
 def _crash_before_promotion(delivery: Delivery, rollout: Rollout) -> None:
     """What ``reconcile`` writes up to the moment before the promotion."""
     stored = delivery.store.open_rollout("m")
     assert stored is not None and stored.rollout.rollout_id == rollout.rollout_id
     ended = replace(stored.rollout, condition="healthy", ended_us=delivery.clock.at_us)
-    change = Change("controller", "advance")
-    delivery.store.save(stored, ended, change, delivery.clock.at_us, token=delivery.token)
+    name, change = rollout.rollout_id, Change("controller", "advance")
+    write(delivery.store, [stored], {name: ended}, {name: change}, "controller",
+          delivery.clock.at_us, delivery.token)  # fmt: skip
+
+
+def test_who_has_all_traffic_runs_before_the_history_has_it(delivery: Delivery) -> None:
+    """Also in the moment between the end of its rollout and the row of its promotion."""
+    delivery.deploy()
+    rollout = delivery.rollouts.start("m", 2, AT_ONCE, "ada")
+    assert delivery.operations.desired("m").versions == {1: "stable", 2: "candidate"}
+    delivery.turn()
+    _crash_before_promotion(delivery, rollout)
+    assert delivery.rollouts.stable("m") == 1
+    assert delivery.operations.desired("m").versions == {1: "warm", 2: "stable"}
 
 
 def test_a_pause_survives_the_controller_s_turns(delivery: Delivery) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from steelyard_serving.door import KEEP_ALIVE_S, Door
-from steelyard_serving.http_connection import Answer, Request
+from steelyard_serving.http_connection import MAX_HEAD_BYTES, Answer, Request
 
 LIMIT = 1_000_000
 
@@ -18,7 +18,7 @@ LIMIT = 1_000_000
 class Echo:
     """Answers with what it was asked; ``/wait`` first waits until it is let go, or cut off.
 
-    ``/break`` is not answered at all.
+    ``/break`` is not answered at all, ``/name`` with a header that has no byte for each letter.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,8 @@ class Echo:
         said = b"(too large)" if body is None else body
         if path.endswith("/break"):
             raise ValueError("broken")
+        if path.endswith("/name"):
+            return Answer(200, b"", {"x-told": "Łódź"})
         if path.endswith("/wait"):
             self.here.release()
             try:
@@ -112,6 +114,18 @@ def test_a_body_in_chunks_arrives_as_one(echo: Echo) -> None:
             assert told.endswith(b"\r\n\r\nPOST /v/m/1/a ro-ws")
 
 
+def test_headers_after_a_body_say_nothing(echo: Echo) -> None:
+    """The edge's rules do not see them, so nobody may slip in there what the edge takes out."""
+    trailer = b"x-ask: slipped in\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n" + CLOSE + b"\r\n4\r\nrows\r\n0\r\n"
+    with opened(echo) as (_, port):
+        for shown in (b"", b"x-ask: shown\r\n"):
+            head = b"POST /v/m/1/a HTTP/1.1\r\nHost: x\r\n" + shown + chunked
+            told = spoken(port, head + trailer + b"\r\n")
+            assert told.endswith(b"POST /v/m/1/a rows") and b"slipped" not in told
+            assert shown.replace(b"x-ask", b"x-told") in told
+
+
 def test_a_body_that_is_too_large_is_not_kept(echo: Echo) -> None:
     """Whether it says its length or not; the connection goes on after it."""
     with opened(echo) as (_, port), closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
@@ -178,6 +192,36 @@ def test_a_head_without_end_is_cut_off(echo: Echo) -> None:
     assert told.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("begun", [b"x-a: ", b"Transfer-Encoding: chunked\r\n\r\n1;a="])
+def test_a_piece_without_end_is_cut_off(echo: Echo, begun: bytes) -> None:
+    """One header, or what is said of a chunk: the parser would gather it for ever."""
+    head = b"POST /v/m/1/b HTTP/1.1\r\nHost: x\r\n" + begun
+    with opened(echo) as (door, port), socket.create_connection(("127.0.0.1", port), 10) as line:
+        answers = line.makefile("rb")
+        line.sendall(b"GET /v/m/1/a HTTP/1.1\r\nHost: x\r\n\r\n" + head)
+        first = b"".join(iter(answers.readline, b"\r\n"))
+        assert first.startswith(b"HTTP/1.1 200 ") and answers.read(13) == b"GET /v/m/1/a "
+        line.sendall(b"b" * (MAX_HEAD_BYTES + 1))
+        assert answers.read().startswith(b"HTTP/1.1 400 ")
+    assert door.ongoing == 0
+
+
+def test_what_follows_a_request_does_not_take_its_answer(echo: Echo) -> None:
+    """Who sends something that is not HTTP after it is told so after its answer."""
+    with opened(echo) as (door, port):
+        told = spoken(port, b"GET /v/m/1/a HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01 hello")
+        found = [part[:3] for part in told.split(b"HTTP/1.1 ")[1:]]
+    assert found == [b"200", b"400"] and b"GET /v/m/1/a " in told
+    assert door.ongoing == 0
+
+
+def test_a_header_that_cannot_be_sent_does_not_hold_the_answer_back(echo: Echo) -> None:
+    """A letter that HTTP has no byte for becomes a question mark."""
+    with opened(echo) as (_, port):
+        told = spoken(port, b"GET /v/m/1/name HTTP/1.1\r\nHost: x\r\n" + CLOSE + b"\r\n")
+    assert b"\r\nx-told: ?\xf3d?\r\n" in told
+
+
 def test_a_request_that_cannot_be_answered_is_an_error_of_ours(echo: Echo) -> None:
     """Without the mark of an answer, so that the edge asks another; the connection goes on."""
     with opened(echo) as (_, port), closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
@@ -203,6 +247,24 @@ def test_a_connection_that_asks_nothing_is_closed(
         echo.go.set()
         with closing(line):
             assert line.getresponse().status == 200
+
+
+def test_a_request_of_which_the_rest_never_comes_loses_its_place(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another is let in for it."""
+    monkeypatch.setattr("steelyard_serving.door.SWEEP_S", 0.01)
+    with opened(echo, most=1) as (door, port):
+        half = b"POST /v/m/1/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as stuck:
+            stuck.sendall(half + b"Content-Length: 4\r\n\r\n")
+            assert stuck.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert door.ongoing == 1
+            for one in list(door.connections):
+                one.active_s -= KEEP_ALIVE_S + 1
+            assert stuck.recv(1) == b""
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as line:
+            assert ask(line, "/v/m/1/a")[0] == 200
 
 
 def test_what_is_not_http_is_told_so(echo: Echo) -> None:

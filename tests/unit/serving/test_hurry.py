@@ -5,8 +5,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import pytest
+from sqlalchemy import Engine
 from tests.nothing_served import BareEdge
 
+from steelyard.adapters.sql.applications import ApplicationStore
 from steelyard.bootstrap import Platform
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
@@ -87,3 +90,47 @@ def test_a_rollback_does_not_wait_for_the_next_turn(seeded: Platform) -> None:
         left_the_candidate(world)
         assert world.waiting.wait(30)
     assert controller.turn() and not controller.is_asked()
+
+
+class Interrupted(ApplicationStore):
+    """Lets the controller's other threads have their turn before each thing it publishes."""
+
+    def __init__(self, engine: Engine, controller: Controller) -> None:
+        super().__init__(engine)
+        self.controller = controller
+        self.published_keys = 0
+
+    def publish(self, model: str, version: int, phase: str, reason: str, now_us: int) -> None:
+        """First the others."""
+        self.controller.hear()
+        self.published_keys += 1
+        super().publish(model, version, phase, reason, now_us)
+
+
+def test_a_controller_that_starts_again_does_not_take_versions_away(seeded: Platform) -> None:
+    """What it has not looked at yet is not told to the edge, though a decision is new to it."""
+    assert Controller(seeded, World(), World(), holder="test").turn()
+    world = World()
+    again = Controller(seeded, world, world, holder="test")
+    store = Interrupted(seeded.engine, again)
+    seeded.rollout_store.applications = store
+    assert again.turn() and store.published_keys == 2
+    assert world.routes["digits"].shares
+
+
+class Broken(Controller):
+    """One that cannot look whether somebody decided."""
+
+    def is_asked(self) -> bool:
+        """Nobody can know."""
+        raise RuntimeError("broken")
+
+
+def test_a_controller_without_turns_is_none(seeded: Platform) -> None:
+    """It ends, with its threads, and the supervisor starts another."""
+    world = World()
+    stop = threading.Event()
+    with pytest.raises(RuntimeError, match="broken"):
+        run(Broken(seeded, world, world, holder="test"), stop, 3_600.0)
+    assert stop.is_set()
+    assert not {"teller", "hearer"} & {thread.name for thread in threading.enumerate()}

@@ -284,7 +284,8 @@ def test_a_probe_is_never_answered_from_the_cache(replica: Replica) -> None:
     """It proves that the model infers."""
     replica.rules.set(cache_bytes=10_000)
     replica.ask([1, 2])
-    replica.send((body(1, 2), {"x-steelyard-probe": "1"}))
+    ours = {"x-steelyard-probe": "1", "x-steelyard-internal": "ours"}
+    replica.send((body(1, 2), ours))
     replica.meter.stop()
     assert [one.cached for one in replica.records()] == [0]
     assert replica.statistics()["inference_stats"]["cache_hit"]["count"] == 0

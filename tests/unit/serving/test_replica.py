@@ -21,6 +21,7 @@ from steelyard.settings import Settings
 from steelyard_serving.http_connection import Answer, Request
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
+from steelyard_serving.pipeline import Checks
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.secret_files import audit_key
 
@@ -175,13 +176,28 @@ def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_ser
 
 def test_a_probe_is_time_spent_but_no_request(settings: Settings, make_served: Make) -> None:
     """Our own probes are booked as warm-up and leave no audit record."""
-    served = make_served(1)
+    served, checks = make_served(1), Checks(mark="ours")
     meter = Meter(settings, served.version)
-    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048)
-    assert ask(ingress, body(1, 2), {"x-steelyard-probe": "1"}).status == 200
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048, checks)
+    ours = {"x-steelyard-probe": "1", "x-steelyard-internal": "ours"}
+    assert ask(ingress, body(1, 2), ours).status == 200
     meter.stop()
     assert [(u["activity"], u["requests"]) for u in rows(settings, "usage")] == [("warmup", 0)]
     assert rows(settings, "prediction") == []
+
+
+@pytest.mark.parametrize("mark", [{}, {"x-steelyard-internal": "guessed"}])
+def test_who_only_says_to_be_a_probe_is_counted(
+    settings: Settings, make_served: Make, mark: dict[str, str]
+) -> None:
+    """Others of this machine reach the door; without our mark they do not pass unrecorded."""
+    served, checks = make_served(1), Checks(mark="ours")
+    meter = Meter(settings, served.version)
+    ingress = Ingress(LoadedModel(served.version, served.artifact), meter, 2048, checks)
+    assert ask(ingress, body(1, 2), {"x-steelyard-probe": "1", **mark}).status == 200
+    meter.stop()
+    assert [(u["activity"], u["requests"]) for u in rows(settings, "usage")] == [("serve", 1)]
+    assert len(rows(settings, "prediction")) == 1
 
 
 def test_unknown_flops_stay_unknown(settings: Settings, make_served: Make) -> None:

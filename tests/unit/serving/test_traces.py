@@ -11,6 +11,7 @@ import orjson
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from pydantic import SecretStr
 
 from steelyard.bootstrap.counting import counters
 from steelyard.domain.errors import InvalidInput
@@ -164,6 +165,30 @@ def test_a_kept_trace_shows_the_way_from_the_edge_to_the_inference(
     assert said(infer) == {"steelyard.rows": 1, "steelyard.inference_rows": 1}
     assert collector.resources[0]["service.name"] == "steelyard"
     assert place.counted() == {"sent": 1, "failed": 0, "dropped": 0}
+
+
+def test_a_moment_that_the_edge_did_not_tell_is_no_span(place: Place, collector: Collector) -> None:
+    """Who asks past the edge may write anything there; the traces after it are sent as ever."""
+    for wrong in ("9" * 18, "soon", ""):
+        assert place.ask({"traceparent": KEPT, ARRIVED_US: wrong}).status == 200
+    place.export.stop()
+    assert [one.name for one in collector.spans] == ["replica scale/3", "queue", "infer"] * 3
+    assert place.counted() == {"sent": 3, "failed": 0, "dropped": 0}
+
+
+def test_headers_that_cannot_be_sent_are_a_failure_of_each_message(
+    settings: Settings, make_served: Callable[[int], ServedVersion], collector: Collector
+) -> None:
+    """HTTP has no byte for the letter; the thread goes on and counts."""
+    headers = SecretStr("x-token=%E2%82%AC")
+    told = settings.model_copy(update={"otlp_endpoint": collector.url, "otlp_headers": headers})
+    place = Place(told, make_served(3))
+    for number in (1, 2):
+        place.ask({"traceparent": KEPT})
+        eventually(lambda number=number: place.counted()["failed"] == number)  # type: ignore[misc]
+    place.export.stop()
+    place.meter.stop()
+    assert not collector.asked
 
 
 def test_what_the_caller_does_not_keep_is_not_sent(place: Place, collector: Collector) -> None:

@@ -15,7 +15,11 @@ class LeaseStore:
         self._engine = engine
 
     def acquire(self, name: str, holder: str, now_us: int, ttl_us: int) -> int | None:
-        """Hold or renew a lease; its fencing token, or None while somebody else holds it."""
+        """Hold or renew a lease; its fencing token, or None while somebody else holds it.
+
+        One that ends later than anybody could have meant is from before the clock was set back:
+        it keeps nobody out.
+        """
         lease = delivery.lease
         with writing(self._engine) as connection:
             row = connection.execute(select(lease).where(lease.c.name == name)).one_or_none()
@@ -25,7 +29,7 @@ class LeaseStore:
                     {"name": name, "holder": holder, "token": 1, "expires_us": now_us + ttl_us},
                 )
                 return 1
-            if row.holder != holder and row.expires_us > now_us:
+            if row.holder != holder and now_us < row.expires_us <= now_us + 2 * ttl_us:
                 return None
             token = row.token if row.holder == holder else row.token + 1
             connection.execute(

@@ -57,10 +57,12 @@ class RolloutStore:
         """Start a rollout, or several candidates of one model together.
 
         Raises:
-            Conflict: another one of the same model is open that they cannot be beside.
+            Conflict: another one of the same model is open that they cannot be beside, or another
+                version than their stable one has taken all traffic meanwhile.
         """
         model = begun[0][0].model
         with writing(self._engine) as connection:
+            _check_stable(connection, begun[0][0])
             beside = [stored.rollout for stored in read_open(connection, model)]
             for rollout, _ in begun:
                 if not all(apart(rollout, other) for other in beside):
@@ -233,6 +235,16 @@ class RolloutStore:
         """Recompute every chain about delivery: the first row that does not hold."""
         with reading(self._engine) as connection:
             return first_broken(connection, CHAINED)
+
+
+def _check_stable(connection: Connection, begun: Rollout) -> None:
+    """While its gates were looked at, another rollout may have come to its end."""
+    live = newest_route(connection, begun.model)
+    if live is not None and live.stable != begun.stable:
+        raise Conflict(
+            f"{begun.model} was changed meanwhile: stable is version {live.stable} now.",
+            f"See it with `steelyard rollout status {begun.model}`, then try again.",
+        )
 
 
 def _check_seen(connection: Connection, model: str, seen: Sequence[Stored]) -> None:
