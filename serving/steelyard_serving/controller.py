@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from steelyard.bootstrap import Platform
-from steelyard.bootstrap.counting import counters
 from steelyard.domain.errors import NotFound, Refused, SteelyardError
 from steelyard.domain.rollout import CONTROLLER_LEASE, SECOND_US
 from steelyard.domain.serving_policy import ServingPolicy
@@ -27,15 +26,14 @@ from steelyard.ports.applications import (
     ServedVersion,
 )
 from steelyard.ports.traffic_router import TrafficRouter
-from steelyard.services.retention import MOST
 from steelyard.settings import load_settings
 from steelyard_serving.app import RayApplications
+from steelyard_serving.bookkeeping import Bookkeeping, settled_after_us
 from steelyard_serving.registry_watch import RegistryWatch
 from steelyard_serving.snapshot_file import SnapshotFile
 from steelyard_serving.traffic_router import EdgeRouter
 
 LEASE_TTL_US = 5 * SECOND_US
-ERASE_EVERY_S = 3_600
 HEAR_EVERY_S = 0.1
 """How soon a rollback is heard, whatever a turn waits for."""
 
@@ -58,15 +56,15 @@ class Controller:
     _seen: int = 0
     _heard: int = 0
     _diverted: frozenset[Key] = frozenset()
-    _posted: float = float("-inf")
-    _erased: float = float("-inf")
     _token: int | None = None
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _routing: threading.Lock = field(default_factory=threading.Lock)
     _watch: RegistryWatch = field(init=False)
+    _books: Bookkeeping = field(init=False)
 
     def __post_init__(self) -> None:
         self._watch = RegistryWatch(self.platform)
+        self._books = Bookkeeping(self.platform, self._watch)
 
     def turn(self) -> bool:
         """Reconcile everything once; False when another controller holds the lease."""
@@ -75,15 +73,18 @@ class Controller:
         token = platform.rollout_store.leases.acquire(
             CONTROLLER_LEASE, self.holder, now, LEASE_TTL_US
         )
-        self._token = token
+        is_new, self._token = token != self._token, token
         if token is None:
             return False
+        if is_new:
+            self._books.keep()
         self._seen = platform.rollout_store.newest_event()
         snapshot = self._write_snapshot()
-        self._meter()
         platform.rollouts.complete_promotions(token)
         states = self._run_desired(snapshot.policies)
-        settle_us = int(platform.settings.settle_s * SECOND_US)
+        settle_us = settled_after_us(
+            platform.settings, self._books.collected_us, platform.clock.now_us()
+        )
         for turn in platform.rollouts.turns.all(states, settle_us, token):
             after = turn.after
             if turn.before != after:
@@ -115,6 +116,15 @@ class Controller:
         if self._token is not None:
             self._write_snapshot()
 
+    def keep_books(self) -> None:
+        """Collect and post, if this controller leads; in a thread of its own.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        if self._token is not None:
+            self._books.keep()
+
     def _write_snapshot(self) -> Snapshot:
         platform = self.platform
         with self._telling:
@@ -126,38 +136,6 @@ class Controller:
                 log.info("replicas are told of %d policies and %d keys", len(snapshot.policies),
                          len(snapshot.keys))  # fmt: skip
         return snapshot
-
-    def _meter(self) -> None:
-        metering = self.platform.metering
-        collected = metering.collect()
-        if collected.conflicts or collected.damaged:
-            log.error("%d conflicting facts, %d damaged segments", collected.conflicts,
-                      collected.damaged)  # fmt: skip
-        if time.monotonic() - self._posted < self.platform.settings.posting_interval_s:
-            return
-        metering.close_silent(self.platform.settings.meter_interval_s)
-        self.platform.books.post()
-        self._posted = time.monotonic()
-        self._fold_counters()
-        self._erase()
-        self._watch.learn()  # after posting, which does not wait for answers
-
-    def _fold_counters(self) -> None:
-        try:
-            counters(self.platform.settings).fold()
-        except OSError as error:  # a full disk; the files stay and are folded another time
-            log.warning("the counters of replicas that are gone stay apart: %s", error)
-
-    def _erase(self) -> None:
-        """Once an hour, or as long as there is more: predictions that are past their retention."""
-        if time.monotonic() - self._erased < ERASE_EVERY_S:
-            return
-        erased = self.platform.retention.erase("controller")
-        for one in erased:
-            log.info("%s: erased %d predictions that were kept for %d days", one.model,
-                     one.predictions, one.retention_days)  # fmt: skip
-        if sum(one.segments for one in erased) < MOST:
-            self._erased = time.monotonic()
 
     def _run_desired(
         self, policies: Mapping[str, ServingPolicy]
@@ -236,6 +214,7 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
         # A key that is revoked must be refused within seconds, whatever else is slow.
         _beside("teller", controller.tell_replicas, stop, tick_s),
         _beside("hearer", controller.hear, stop, HEAR_EVERY_S),
+        _beside("bookkeeper", controller.keep_books, stop, tick_s),
     ]
     try:
         _turns(controller, stop, tick_s)

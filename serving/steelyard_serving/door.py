@@ -6,6 +6,7 @@ of a small inference; Ray Serve places, watches and replaces replicas and carrie
 
 import asyncio
 import gc
+import logging
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from steelyard_serving.audit import ANSWER
 from steelyard_serving.door_ports import BACKLOG
 from steelyard_serving.http_connection import Answer, Answering, Connection
 
-START_S, STOP_S, BEAT_S, SWEEP_S = 10.0, 5.0, 5.0, 15.0
+START_S, STOP_S, BEAT_S, SWEEP_S, RETRY_S = 10.0, 5.0, 5.0, 15.0, 1.0
 KEEP_ALIVE_S = 75.0
 """Longer than the edge keeps idle connections, so that it is the one that closes them."""
 
@@ -28,6 +29,8 @@ BUSY = Answer(
 )
 ASTRAY = Answer(421, b"", {})
 """Without the mark of an answer: the edge takes it for nobody's."""
+
+log = logging.getLogger(__name__)
 
 
 class Door:
@@ -50,6 +53,7 @@ class Door:
         self._socket = listening
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event
+        self._beginning: set[asyncio.Task[None]] = set()
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
 
@@ -105,18 +109,50 @@ class Door:
     async def _serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        server = await loop.create_server(
-            lambda: Connection(self, self._limit), sock=self._socket, backlog=BACKLOG
-        )
+        self._socket.listen(BACKLOG)
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket, self._accept)
         self._opened.set()
         while not await self._closes_within(SWEEP_S):
             self._sweep()
-        server.close()
+        loop.remove_reader(self._socket)
+        self._socket.close()
         for one in list(self.connections):
             one.finish()
         end = time.monotonic() + STOP_S
         while self.connections and time.monotonic() < end:
             await asyncio.sleep(0.01)
+
+    def _accept(self) -> None:
+        """Take all who knock: one in a round of the loop is too few where a round is full of work.
+
+        libuv's own servers take one; under overload the others would wait in the kernel's queue,
+        where nobody tells them to come again.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                taken, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # no more files may be open; those that are will be closed
+                log.exception("a connection was not taken")
+                loop.remove_reader(self._socket)
+                loop.call_later(RETRY_S, self._accept_again)
+                return
+            taken.setblocking(False)
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = loop.create_task(self._begin(taken))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    def _accept_again(self) -> None:
+        if not self._closing.is_set():
+            asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    async def _begin(self, taken: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Connection(self, self._limit), taken)
 
     async def _closes_within(self, seconds: float) -> bool:
         try:

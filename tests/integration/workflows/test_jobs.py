@@ -60,6 +60,7 @@ WORKFLOW = "recipe: diagonal:made\nteam: vision\nowner: ada\n"
 CLUSTER = """
 import socket, sys
 from pathlib import Path
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private.utils import write_ray_address
 from ray.cluster_utils import Cluster
 
@@ -74,6 +75,7 @@ def folder(name):
     return str(path)
 
 head = folder("h")
+Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # Cluster writes its address there, too
 cluster = Cluster(True, head_node_args={
     "num_cpus": 1, "include_dashboard": True, "dashboard_host": "127.0.0.1",
     "dashboard_port": port(), "dashboard_agent_listen_port": port(), "temp_dir": head})

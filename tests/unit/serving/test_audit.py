@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
@@ -25,10 +25,11 @@ from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
 from steelyard_serving import meter as metering
 from steelyard_serving.audit import Answered, Outcome, record_of
-from steelyard_serving.controller import Controller
+from steelyard_serving.bookkeeping import Bookkeeping
 from steelyard_serving.http_connection import Answer, Request
 from steelyard_serving.ingress import Ingress
 from steelyard_serving.meter import Meter
+from steelyard_serving.registry_watch import RegistryWatch
 from steelyard_serving.replica import LoadedModel
 from steelyard_serving.secret_files import audit_key
 
@@ -227,13 +228,13 @@ def test_the_controller_erases_by_policy_once_an_hour(empty: Platform) -> None:
     """Nobody has to remember it; and the next turns do not look again."""
     now = empty.clock.now_us()
     ServingPolicyStore(empty.engine).change("m", {"retention_days": 1}, "ada", "law", now)
-    controller = Controller(empty, cast(Any, None), cast(Any, None))
+    books = Bookkeeping(empty, RegistryWatch(empty))
 
     def kept(name: str) -> bool:
         common = {"model": "m", "version": 1, "sha256": "d" * 64, "resource_id": "replica/m"}
         own = record_of(_answered()._replace(prediction_id=name, received_us=7), DIGEST)
         empty.facts.ingest([PredictionRecord(**common, **own)], now)  # type: ignore[arg-type]
-        controller._erase()
+        books._erase()
         return empty.predictions.prediction(name) is not None
 
     assert not kept("first")

@@ -11,8 +11,11 @@ from tests.nothing_served import BareEdge
 
 from steelyard.adapters.sql.applications import ApplicationStore
 from steelyard.bootstrap import Platform
+from steelyard.domain.rollout import SECOND_US
 from steelyard.domain.traffic import Route
 from steelyard.ports.applications import ONE, ApplicationState, Replicas, ServedVersion
+from steelyard.settings import Settings
+from steelyard_serving.bookkeeping import settled_after_us
 from steelyard_serving.controller import Controller, run
 
 
@@ -134,3 +137,12 @@ def test_a_controller_without_turns_is_none(seeded: Platform) -> None:
         run(Broken(seeded, world, world, holder="test"), stop, 3_600.0)
     assert stop.is_set()
     assert not {"teller", "hearer"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_what_is_not_collected_yet_is_not_judged_yet() -> None:
+    """Intervals stay open for longer while the books are behind."""
+    settings = Settings(meter_interval_s=2, tick_s=1)
+    usual = settled_after_us(settings, collected_us=10 * SECOND_US, now_us=11 * SECOND_US)
+    behind = settled_after_us(settings, collected_us=10 * SECOND_US, now_us=16 * SECOND_US)
+    assert usual == settings.settle_s * SECOND_US
+    assert behind == usual + 5 * SECOND_US
