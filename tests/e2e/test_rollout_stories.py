@@ -161,6 +161,7 @@ def test_a_dearer_version_is_held(home: Home) -> None:
     all_hold(home)
 
 
+@pytest.mark.nightly
 def test_a_version_whose_replicas_crash_is_rolled_back(home: Home) -> None:
     """They are killed as soon as they are there; users hardly notice."""
     with Users(home.edge):
@@ -184,6 +185,7 @@ def _kill_replica(process: psutil.Process, version: int) -> None:
         pass
 
 
+@pytest.mark.nightly
 def test_a_version_that_nobody_asks_waits_and_says_why(home: Home) -> None:
     """No data is neither a pass nor a failure; after the deadline a person is asked."""
     rolled_out(home, UNASKED, deadline=12)

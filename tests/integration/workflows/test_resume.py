@@ -66,6 +66,7 @@ def test_a_killed_worker_changes_nothing(
     assert booked(home, found.run_id) == {1: "failed", 2: "ok"}
 
 
+@pytest.mark.nightly
 def test_a_network_in_parts_resumes_exactly_and_learns_what_a_whole_one_learns(
     undisturbed: Any, tmp_path: Path, tiny: Callable[..., Workflow],
     train: Callable[[Workflow], Any],

@@ -44,6 +44,7 @@ def test_a_run_that_diverges_stops_on_all_workers_and_is_not_tried_again(
     assert sum(w.items for w in windows) == 120 + 3 * 12
 
 
+@pytest.mark.nightly
 def test_a_run_that_reaches_a_limit_ends_with_its_best_checkpoint(
     home: Settings, tiny: Callable[..., Workflow], train: Callable[[Workflow], Any]
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_run_that_reaches_a_limit_ends_with_its_best_checkpoint(
     assert tags["steelyard.stopped"] == stopped.reason
 
 
+@pytest.mark.nightly
 def test_a_run_of_so_many_steps_ends_after_them(
     tiny: Callable[..., Workflow], train: Callable[[Workflow], Any]
 ) -> None:
