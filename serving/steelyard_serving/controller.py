@@ -255,7 +255,7 @@ def _pause(controller: Controller, stop: threading.Event, tick_s: float) -> bool
 def _beside(
     name: str, act: Callable[[], None], stop: threading.Event, every_s: float
 ) -> threading.Thread:
-    """Do something again and again, also while a turn waits for Ray, the registry or the books."""
+    """Do something again and again, also while a turn waits for Ray or the registry."""
 
     def keep() -> None:
         while not stop.wait(every_s):

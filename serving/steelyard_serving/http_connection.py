@@ -216,7 +216,8 @@ class Connection(asyncio.Protocol):
     def _ask(self, refusal: Answer | None = None) -> None:
         """The request goes in line, or what it is told in place of an answer."""
         self._asked = True
-        parts = self._parts
+        # The connection stays; what was sent over it need not.
+        parts, self._parts = self._parts, []
         body = None
         if self._size <= self._limit:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
