@@ -92,7 +92,9 @@ def test_a_rollback_does_not_wait_for_the_next_turn(seeded: Platform) -> None:
         seeded.rollouts.rollback("digits", "ada", "it is bad")
         left_the_candidate(world)
         assert world.waiting.wait(30)
-    assert controller.turn() and not controller.is_asked()
+    for _ in range(5):  # what a turn decides is a reason for another
+        assert controller.turn()
+    assert not controller.is_asked()
 
 
 class Interrupted(ApplicationStore):
