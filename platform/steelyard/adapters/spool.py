@@ -89,9 +89,9 @@ class Producer:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-        _sync(self._directory)  # the name, too, must survive a power cut
         if seal:
-            self._sealing.sealed(seal)
+            self._sealing.sealed(seal)  # it is there now, whatever follows
+        _sync(self._directory)  # the name, too, must survive a power cut
         return path
 
 

@@ -1,7 +1,10 @@
 """What producers write is what the collector reads."""
 
+import errno
 import json
+import os
 import random
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +98,29 @@ def test_segments_with_predictions_are_sealed_one_onto_the_other(tmp_path: Path)
     digests.append(segment_digest(producer.boot_id, 2, digests[0], lines[2:]))
     told = [(s.number, s.count, s.previous, s.digest) for s in seals if isinstance(s, SegmentSeal)]
     assert told == [(1, 2, GENESIS, digests[0]), (2, 3, digests[0], digests[1])]
+
+
+def test_a_segment_that_is_there_keeps_its_number_though_its_folder_is_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails between the rename and the folder's sync: the last word comes after it."""
+    producer = Producer(tmp_path, "replica:digits/3")
+    common, own = _common_and_own(RECORD)
+    line = producer.form(PredictionRecord, common).line(own)
+    synced = os.fsync
+
+    def fails(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "the folder")
+        synced(descriptor)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="the folder"):
+            producer.write([], [line])
+    producer.write([], [line])
+    seals = [read(path)[-1] for path in segments(tmp_path)]
+    assert [one.number for one in seals if isinstance(one, SegmentSeal)] == [1, 2]
 
 
 def test_a_flipped_bit_of_a_sealed_segment_is_found(tmp_path: Path) -> None:
