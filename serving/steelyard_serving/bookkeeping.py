@@ -6,6 +6,7 @@ All of it may take seconds under load, and none of it decides about traffic.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from steelyard.bootstrap import Platform
@@ -16,6 +17,7 @@ from steelyard.settings import Settings
 from steelyard_serving.registry_watch import RegistryWatch
 
 ERASE_EVERY_S = 3_600
+LONGEST_REST_S = 0.1
 log = logging.getLogger("steelyard.controller")
 
 
@@ -23,6 +25,18 @@ def settled_after_us(settings: Settings, collected_us: int, now_us: int) -> int:
     """How old facts are by now at least that are all in SQL: more while the books are behind."""
     late_us = max(0, now_us - collected_us - int(settings.tick_s * SECOND_US))
     return int(settings.settle_s * SECOND_US) + late_us
+
+
+class Rests:
+    """A rest as long as the work before it, so that requests are not held up for long at once."""
+
+    def __init__(self) -> None:
+        self._resumed_s = time.monotonic()
+
+    def __call__(self) -> None:
+        """Rest."""
+        time.sleep(min(time.monotonic() - self._resumed_s, LONGEST_REST_S))
+        self._resumed_s = time.monotonic()
 
 
 @dataclass
@@ -37,18 +51,20 @@ class Bookkeeping:
     _erased: float = float("-inf")
     _keeping: threading.Lock = field(default_factory=threading.Lock)
 
-    def keep(self) -> None:
+    def keep(self, between: Callable[[], None] = lambda: None) -> None:
         """Collect what was measured, and post it when it is time.
+
+        ``between`` is called after each segment.
 
         Raises:
             Unavailable: the database does not answer; what is not stored yet stays in the spool.
         """
         with self._keeping:
-            self._keep()
+            self._keep(between)
 
-    def _keep(self) -> None:
+    def _keep(self, between: Callable[[], None]) -> None:
         metering, began_us = self.platform.metering, self.platform.clock.now_us()
-        collected = metering.collect()
+        collected = metering.collect(between)
         self.collected_us = began_us
         if collected.conflicts or collected.damaged:
             log.error("%d conflicting facts, %d damaged segments", collected.conflicts,

@@ -28,7 +28,7 @@ from steelyard.ports.applications import (
 from steelyard.ports.traffic_router import TrafficRouter
 from steelyard.settings import load_settings
 from steelyard_serving.app import RayApplications
-from steelyard_serving.bookkeeping import Bookkeeping, settled_after_us
+from steelyard_serving.bookkeeping import Bookkeeping, Rests, settled_after_us
 from steelyard_serving.registry_watch import RegistryWatch
 from steelyard_serving.snapshot_file import SnapshotFile
 from steelyard_serving.traffic_router import EdgeRouter
@@ -117,13 +117,13 @@ class Controller:
             self._write_snapshot()
 
     def keep_books(self) -> None:
-        """Collect and post, if this controller leads; in a thread of its own.
+        """Collect and post, with rests, if this controller leads; in a thread of its own.
 
         Raises:
             Unavailable: the database does not answer.
         """
         if self._token is not None:
-            self._books.keep()
+            self._books.keep(Rests())
 
     def _write_snapshot(self) -> Snapshot:
         platform = self.platform

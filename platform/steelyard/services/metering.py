@@ -4,7 +4,7 @@ Each step may be repeated at any time by any process: a segment is deleted only 
 transaction, and a window that came before changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -57,8 +57,8 @@ class Metering:
         self._spool = spool
         self._clock = clock
 
-    def collect(self) -> Collected:
-        """Move every closed segment of the spool into SQL.
+    def collect(self, between: Callable[[], None] = lambda: None) -> Collected:
+        """Move every closed segment of the spool into SQL; ``between`` is called after each.
 
         Raises:
             Unavailable: the database does not answer; what is not stored yet stays in the spool.
@@ -83,6 +83,7 @@ class Metering:
             segments += 1
             facts += result.new
             conflicts += result.conflicts
+            between()
         return Collected(segments, facts, conflicts, damaged)
 
     def close_silent(self, heartbeat_s: float) -> int:

@@ -14,12 +14,14 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from steelyard.adapters.spool import read
+from steelyard.adapters.spool import read, segments
 from steelyard.adapters.sql.serving_policies import ServingPolicyStore
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS, record_bytes
 from steelyard.domain.audit_digest import KeyedDigest, digest_method
+from steelyard.domain.facts import Fact
+from steelyard.domain.metering import SupplyWindow, UsageWindow
 from steelyard.domain.traffic import Route, Share, bucket, choose
 from steelyard.ports.applications import ServedVersion
 from steelyard.settings import Settings
@@ -99,13 +101,41 @@ def test_kept_bodies_do_not_pile_up_in_memory(
     settings: Settings, make_served: Callable[[int], ServedVersion],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Records that hold whole bodies are written by their size, long before there are 5,000."""
+    """Records that hold whole bodies are written by their size, long before there are many."""
     monkeypatch.setattr(metering, "BYTES_TO_FLUSH", 200_000)
     meter = Meter(settings, make_served(1).version)
     for _ in range(3):
         meter.add("serve", 1, requests=1, answered=_answered(b"x" * 100_000, keep_inputs=True))
     assert meter._wake.is_set() or len(list(settings.spool_dir.glob("*.jsonl"))) > 1
     meter.stop()
+
+
+def test_records_are_written_before_their_window_ends(
+    settings: Settings, make_served: Callable[[int], ServedVersion],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A busy replica's records come in small segments; its windows stay as long as they are."""
+    monkeypatch.setattr(metering, "RECORDS_TO_FLUSH", 50)
+    meter = Meter(settings, make_served(1).version)
+    for told in (50, 100):
+        for _ in range(50):
+            meter.add("serve", 1, requests=1, answered=_answered())
+        while sum(map(_is_record, _facts(settings))) < told:
+            time.sleep(0.01)  # for the meter's thread; a test that hangs is ended
+    assert not any(isinstance(one, SupplyWindow | UsageWindow) for one in _facts(settings))
+    meter.stop()
+    facts = _facts(settings)
+    assert [one.requests for one in facts if isinstance(one, UsageWindow)] == [100]
+    assert sum(isinstance(one, SupplyWindow) for one in facts) == 1
+    assert sum(map(_is_record, facts)) == 100
+
+
+def _facts(settings: Settings) -> list[Fact]:
+    return [fact for path in segments(settings.spool_dir) for fact in read(path)]
+
+
+def _is_record(fact: Fact) -> bool:
+    return isinstance(fact, PredictionRecord)
 
 
 @pytest.fixture
