@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from tests.spooled import spooled
 
 from steelyard.adapters.power.board import meter_state
-from steelyard.adapters.spool import read
 from steelyard.bootstrap import Platform
 from steelyard.bootstrap.errands import collect
 from steelyard.bootstrap.power import energy_account, energy_source
@@ -25,7 +25,6 @@ from steelyard_serving.meter import Meter
 from steelyard_workflows.booking.metering import Charge, stopwatch
 
 pytestmark = pytest.mark.integration
-F = TypeVar("F")
 RANGE = 262_143_328_850
 DEADLINE_S = 60.0
 # Without NVML, so that a GPU of the test machine does not join in.
@@ -110,15 +109,9 @@ def metering(settings: Settings) -> bool | None:
     return None if state is None else state.metering
 
 
-def facts(settings: Settings, kind: type[F]) -> list[F]:
-    """Spooled facts of a kind."""
-    found = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
-    return [fact for fact in found if isinstance(fact, kind)]
-
-
 def booked_mj(settings: Settings) -> int:
     """All measured energy in a platform's windows."""
-    return sum(window.energy_mj or 0 for window in facts(settings, SupplyWindow))
+    return sum(window.energy_mj or 0 for window in spooled(settings, SupplyWindow))
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -141,7 +134,7 @@ def test_two_meters_on_one_node_book_it_once(meters: Meters) -> None:
     for process in reversed(meters.running):
         end(process)
     assert (booked_mj(first), booked_mj(second)) == (15_000, 0)
-    assert facts(second, Resource) == []
+    assert spooled(second, Resource) == []
 
 
 def test_the_one_that_waits_takes_over(meters: Meters) -> None:
@@ -213,7 +206,8 @@ def test_a_replica_s_windows_carry_its_share(meters: Meters) -> None:
     burn(meters, 2.0)
     replica.stop()
     end(process)
-    window = next(w for w in facts(settings, SupplyWindow) if w.resource_id == replica.resource_id)
+    windows = spooled(settings, SupplyWindow)
+    window = next(w for w in windows if w.resource_id == replica.resource_id)
     assert window.energy_mj
     assert (window.energy_method, window.energy_boundary) == ("counter_cpu", "chip")
 
@@ -241,10 +235,10 @@ def test_measured_energy_reaches_the_ledger_once(meters: Meters) -> None:
             burn(meters, 2.0)
     until(lambda: not list(settings.power_dir.glob("*.producer")), "the end of the run")
     end(process)
-    node = next(r for r in facts(settings, Resource) if r.kind == "node")
-    run = next(w for w in facts(settings, SupplyWindow) if w.resource_id == "compress/run-1")
+    node = next(r for r in spooled(settings, Resource) if r.kind == "node")
+    run = next(w for w in spooled(settings, SupplyWindow) if w.resource_id == "compress/run-1")
     assert (run.energy_method, run.energy_boundary) == ("counter_cpu", "chip")
-    assert facts(settings, ResourceEnd)[-1].inferred is False
+    assert spooled(settings, ResourceEnd)[-1].inferred is False
     assert booked_mj(settings) == meters.tree.counted_uj // 1_000
 
     platform = Platform(settings)

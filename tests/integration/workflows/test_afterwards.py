@@ -15,8 +15,8 @@ from typing import TypeVar
 import pytest
 import torch
 from tests.learning import learn
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
 from steelyard.bootstrap import Platform
 from steelyard.bootstrap.registry import registry
 from steelyard.cli.app import run
@@ -92,9 +92,7 @@ def asking(more: str = "") -> Workflow:
 
 def booked(settings: Settings, kind: type[F], run_id: str) -> list[F]:
     """The facts of one kind about a run."""
-    facts = [fact for path in segments(settings.spool_dir) for fact in read(path)]
-    mine = [fact for fact in facts if isinstance(fact, kind)]
-    return [f for f in mine if getattr(f, "run_id", run_id) == run_id]
+    return [f for f in spooled(settings, kind) if getattr(f, "run_id", run_id) == run_id]
 
 
 def page(settings: Settings, run_id: str) -> tuple[dict[str, float], dict[str, str]]:

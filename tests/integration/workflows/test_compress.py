@@ -20,8 +20,8 @@ import pytest
 import torch
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
 from steelyard.bootstrap import Platform
 from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import Conflict, InvalidInput, Refused, Unavailable
@@ -171,8 +171,7 @@ def parent(settings: Settings) -> Callable[..., ModelVersion]:
 
 def facts(settings: Settings, run_id: str, kind: type[Any]) -> list[Any]:
     """What a run has booked, of one kind."""
-    found = [fact for path in segments(settings.spool_dir) for fact in read(path)]
-    return [fact for fact in found if isinstance(fact, kind) and fact.run_id == run_id]
+    return [fact for fact in spooled(settings, kind) if fact.run_id == run_id]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.recipe}-{case.kind}")
@@ -407,12 +406,11 @@ def wait_for_epoch(settings: Settings, known: set[str], process: Any) -> str:
     """The run of the other process, once it has booked an epoch."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
-        for path in segments(settings.spool_dir):
-            for fact in read(path):
-                if not isinstance(fact, UsageWindow) or fact.run_id in known:
-                    continue
-                if fact.model == "reader" and fact.items == 400:
-                    return str(fact.run_id)
+        for window in spooled(settings, UsageWindow):
+            if window.run_id in known:
+                continue
+            if window.model == "reader" and window.items == 400:
+                return str(window.run_id)
         time.sleep(0.05)
     pytest.fail("the other process booked no epoch")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
 from steelyard.domain.metering import RunAttempt, SupplyWindow
 from steelyard.settings import Settings
 from steelyard_workflows.workflow import Workflow
@@ -85,11 +85,10 @@ def test_a_network_in_parts_resumes_exactly_and_learns_what_a_whole_one_learns(
 
 def booked(home: Settings, run_id: str) -> dict[int, str]:
     """The outcome of each attempt; its windows cover it to the microsecond."""
-    facts = [fact for path in segments(home.spool_dir) for fact in read(path)]
-    attempts = [f for f in facts if isinstance(f, RunAttempt) and f.run_id == run_id]
+    attempts = [a for a in spooled(home, RunAttempt) if a.run_id == run_id]
     for attempt in attempts:
         name = f"train/{run_id}/{attempt.attempt}"
-        windows = [f for f in facts if isinstance(f, SupplyWindow) and f.resource_id == name]
+        windows = [w for w in spooled(home, SupplyWindow) if w.resource_id == name]
         assert attempt.ended_us is not None
         reserved = sum(window.reserved_us for window in windows)
         assert reserved == 2 * (attempt.ended_us - attempt.started_us) > 0

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
 from steelyard.domain.errors import SteelyardError
 from steelyard.domain.metering import RunAttempt, UsageWindow
 from steelyard.settings import Settings
@@ -37,10 +37,9 @@ def test_a_run_that_diverges_stops_on_all_workers_and_is_not_tried_again(
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
-    facts = [fact for path in segments(home.spool_dir) for fact in read(path)]
-    attempts = [f for f in facts if isinstance(f, RunAttempt) and f.run_id == run.info.run_id]
+    attempts = [a for a in spooled(home, RunAttempt) if a.run_id == run.info.run_id]
     assert [(a.attempt, a.outcome) for a in attempts] == [(1, "failed")]
-    windows = [f for f in facts if isinstance(f, UsageWindow) and f.run_id == run.info.run_id]
+    windows = [w for w in spooled(home, UsageWindow) if w.run_id == run.info.run_id]
     assert sum(w.items for w in windows) == 120 + 3 * 12
 
 

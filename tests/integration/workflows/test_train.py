@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
 from steelyard.bootstrap.registry import registry
 from steelyard.domain.errors import InvalidInput, NotFound, Refused
 from steelyard.domain.metering import Resource, RunAttempt, SupplyWindow, UsageWindow
@@ -24,7 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-F = TypeVar("F")
 WORKFLOW = """
 recipe: digits_cnn
 team: vision
@@ -77,12 +76,6 @@ def trained(settings: Settings, workflow: Workflow) -> ModelVersion:
     from steelyard_workflows.train import run
 
     return run(workflow, settings, dying_once(settings.checkpoint_dir))
-
-
-def spooled(settings: Settings, kind: type[F]) -> list[F]:
-    """The facts of one kind, by time."""
-    facts = [fact for path in segments(settings.spool_dir) for fact in read(path)]
-    return [fact for fact in facts if isinstance(fact, kind)]
 
 
 def test_a_run_survives_the_death_of_a_worker(settings: Settings, trained: ModelVersion) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import text
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read, segments
+from steelyard.adapters.spool import read
 from steelyard.adapters.sql.serving_policies import ServingPolicyStore
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import COMMON, FIELDS, record_bytes
 from steelyard.domain.audit_digest import KeyedDigest, digest_method
-from steelyard.domain.facts import Fact
 from steelyard.domain.metering import SupplyWindow, UsageWindow
 from steelyard.domain.traffic import Route, Share, bucket, choose
 from steelyard.ports.applications import ServedVersion
@@ -120,22 +120,13 @@ def test_records_are_written_before_their_window_ends(
     for told in (50, 100):
         for _ in range(50):
             meter.add("serve", 1, requests=1, answered=_answered())
-        while sum(map(_is_record, _facts(settings))) < told:
+        while len(spooled(settings, PredictionRecord)) < told:
             time.sleep(0.01)  # for the meter's thread; a test that hangs is ended
-    assert not any(isinstance(one, SupplyWindow | UsageWindow) for one in _facts(settings))
+    assert spooled(settings, SupplyWindow) + spooled(settings, UsageWindow) == []
     meter.stop()
-    facts = _facts(settings)
-    assert [one.requests for one in facts if isinstance(one, UsageWindow)] == [100]
-    assert sum(isinstance(one, SupplyWindow) for one in facts) == 1
-    assert sum(map(_is_record, facts)) == 100
-
-
-def _facts(settings: Settings) -> list[Fact]:
-    return [fact for path in segments(settings.spool_dir) for fact in read(path)]
-
-
-def _is_record(fact: Fact) -> bool:
-    return isinstance(fact, PredictionRecord)
+    assert [one.requests for one in spooled(settings, UsageWindow)] == [100]
+    assert len(spooled(settings, SupplyWindow)) == 1
+    assert len(spooled(settings, PredictionRecord)) == 100
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read
 from steelyard.bootstrap.counting import producer
 from steelyard.domain.metering import ResourceEnd, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.domain.model_version import FlopsProfile
 from steelyard.settings import Settings
 from steelyard_workflows.booking.metering import Booking, Charge, Work, stopwatch
 
-F = TypeVar("F")
 CHARGE = Charge("run-1", "digits", 2, "generic-vcpu", "vcpu-hour", team="vision")
 
 
@@ -19,12 +17,6 @@ CHARGE = Charge("run-1", "digits", 2, "generic-vcpu", "vcpu-hour", team="vision"
 def settings(tmp_path: Path) -> Settings:
     """A home of this test's own."""
     return Settings(home=tmp_path)
-
-
-def spooled(settings: Settings, kind: type[F]) -> list[F]:
-    """The facts of one kind, in the order of their segments."""
-    facts = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
-    return [fact for fact in facts if isinstance(fact, kind)]
 
 
 def test_windows_cover_the_reservation_without_gaps(settings: Settings) -> None:
