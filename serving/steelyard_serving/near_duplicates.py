@@ -5,7 +5,7 @@ Each replica remembers for itself, so with several of them a part is missed.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,8 +20,11 @@ KEYS = 64
 """Keys whose rows are remembered, those that asked last: with the rows, about 8 MB at most."""
 LOOKED_AT = 64
 """Most rows of a request that are looked at."""
-_DROPPED_BITS = {2: 7, 4: 20, 8: 49}
-"""By a float's bytes: the bits of its significand but the first three."""
+_KEPT = {
+    size: (np.dtype(f"i{size}"), np.array(bits, f"i{size}"))
+    for size, bits in ((2, 7), (4, 20), (8, 49))
+}
+"""By a float's bytes: as what it is read, and how many bits go: but three of the significand."""
 _Rounding = Callable[[Array], Array]
 
 
@@ -55,34 +58,31 @@ class NearDuplicates:
 
     def _digests(self, inputs: Mapping[str, Array], items: int) -> Iterable[int]:
         """One a row; it is salted by the process, and no use outside of it."""
-        if any(not value.ndim or len(value) != items for value in inputs.values()):
-            items = 1
-        columns = [
-            _rows(
-                value if items == 1 else value[:LOOKED_AT],
-                min(items, LOOKED_AT),
-                self._rounding.get(name, _rounded),
-            )
-            for name, value in inputs.items()
-        ]
+        if items == 1 or any(not one.ndim or len(one) != items for one in inputs.values()):
+            return (hash(tuple([self._cells(name, one) for name, one in inputs.items()])),)
+        columns = [self._rows(name, one[:LOOKED_AT]) for name, one in inputs.items()]
         return map(hash, zip(*columns, strict=True))
 
+    def _rows(self, name: str, value: Array) -> Iterable[Hashable]:
+        if value.dtype.kind == "O":
+            return [self._cells(name, row) for row in value]
+        data = self._cells(name, value)
+        size = len(data) // len(value)
+        return [data[start : start + size] for start in range(0, len(data), size)]
 
-def _rows(value: Array, items: int, rounding: _Rounding) -> Sequence[object]:
-    if value.dtype.kind == "O":
-        flat = value.reshape(items, -1).tolist()
-        return [tuple(row) for row in flat]
-    data = rounding(value).tobytes()
-    size = len(data) // items
-    return [data[start : start + size] for start in range(0, len(data), size)]
+    def _cells(self, name: str, value: Array) -> bytes | tuple[object, ...]:
+        """What an input is known by: the cells of its numbers, or its texts."""
+        if value.dtype.kind == "O":
+            return tuple(value.ravel().tolist())
+        return self._rounding.get(name, _rounded)(value).tobytes()
 
 
 def _rounded(value: Array) -> Array:
     """Floats to about an eighth of themselves, where nothing is known of their range."""
     if value.dtype.kind != "f":
         return value
-    size = value.dtype.itemsize
-    kept: Array = np.ascontiguousarray(value).view(f"i{size}") >> _DROPPED_BITS[size]
+    whole, dropped = _KEPT[value.dtype.itemsize]
+    kept: Array = np.ascontiguousarray(value).view(whole) >> dropped
     return kept
 
 

@@ -11,7 +11,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.key_counters import (
@@ -31,13 +30,14 @@ OPEN_FILES = 256
 UNLIMITED = 2**62
 _BYTES = 8 * NUMBERS
 _REQUESTS, _ROWS, _DENIED, _NEAR = range(len(COUNTED))
+_NONE = (0,) * len(COUNTED)
 log = logging.getLogger(__name__)
 
 
 class Tally:
-    """A count in a window of time, in a file that several processes share.
+    """A count in a window of time and counters, in a file that several processes share.
 
-    Exact: each takes its turn by the file's lock, which ends with its holder.
+    Exact for those who take turns; a turn ends with its holder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,30 +54,31 @@ class Tally:
             os.close(self._file)
             raise
         self._numbers = memoryview(self._map).cast("q")
-        self._turn = Lock()
 
-    def take(self, window: int, amount: int, limit: int, added: Sequence[int] = ()) -> bool:
-        """Count ``amount`` in this window, if ``limit`` allows all of it.
+    def begin(self) -> None:
+        """Wait for a turn; one thread of a process at a time, for the turn is the process's."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
 
-        ``added`` goes to the counters in any case; with an amount of 0 nothing else is changed.
-        """
+    def end(self) -> None:
+        """Let the next one take his turn."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def take(self, window: int, amount: int, limit: int) -> bool:
+        """Count ``amount`` in this window, if ``limit`` allows all of it; in a turn."""
         numbers = self._numbers
-        # The file's lock is one for all threads of a process.
-        with self._turn:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                for place, count in enumerate(added, 2):
-                    numbers[place] += count
-                spent = spent_in(window, numbers[0], numbers[1])
-                if spent + amount > limit:
-                    return False
-                if amount:
-                    if not spent:
-                        numbers[0] = window
-                    numbers[1] = spent + amount
-                return True
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        spent = spent_in(window, numbers[0], numbers[1])
+        if spent + amount > limit:
+            return False
+        if not spent:
+            numbers[0] = window
+        numbers[1] = spent + amount
+        return True
+
+    def add(self, counts: Sequence[int]) -> None:
+        """Add to the counters; in a turn."""
+        for place, count in enumerate(counts, 2):
+            if count:
+                self._numbers[place] += count
 
     def spent(self, window: int) -> int:
         """What was counted in this window by all processes."""
@@ -128,7 +129,7 @@ class Quota:
         """
         waiting = self._waiting.get(key.key_id)
         if waiting is None:
-            waiting = self._waiting[key.key_id] = [0] * len(COUNTED)
+            waiting = self._waiting[key.key_id] = list(_NONE)
         waiting[_REQUESTS] += 1
         try:
             self._take(key, model, items, now_us, waiting)
@@ -164,7 +165,10 @@ class Quota:
     def stop(self) -> None:
         """Count what waits, and close the files."""
         for key_id, waiting in self._waiting.items():
-            self._tally(file_name(key_id)).take(0, 0, UNLIMITED, waiting)
+            tally = self._tally(file_name(key_id))
+            tally.begin()
+            tally.add(waiting)
+            tally.end()
         self._waiting.clear()
         while self._open:
             self._open.popitem()[1].close()
@@ -173,15 +177,21 @@ class Quota:
         self, key: ApiKey, model: str, items: int, now_us: int, waiting: list[int]
     ) -> None:  # fmt: skip
         rate, budget = key.requests_per_minute, key.items_per_day
-        tally = self._tally(file_name(key.key_id))
-        taken = tally.take(now_us // MINUTE_US, 1, rate or UNLIMITED, waiting)
-        waiting[:] = [0] * len(COUNTED)
-        if not taken:
+        asked = self._tally(file_name(key.key_id))
+        spent = self._tally(file_name(key.key_id, model)) if budget else None
+        # A key's budgets have no turns of their own: whoever spends of one has the key's.
+        asked.begin()
+        try:
+            asked.add(waiting)
+            in_rate = asked.take(now_us // MINUTE_US, 1, rate or UNLIMITED)
+            in_budget = not in_rate or spent is None or spent.take(now_us // DAY_US, items, budget)
+        finally:
+            asked.end()
+        waiting[:] = _NONE
+        if not in_rate:
             next_s = _until_next(MINUTE_US, now_us)
             raise Denied(429, f"This key may ask {rate} times a minute.", next_s)
-        if not budget:
-            return
-        if not self._tally(file_name(key.key_id, model)).take(now_us // DAY_US, items, budget):
+        if not in_budget:
             wait_s = _until_next(DAY_US, now_us) if items <= budget else None
             raise Denied(429, f"This key may ask {budget} rows of {model} a day.", wait_s)
 

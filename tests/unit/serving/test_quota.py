@@ -21,8 +21,12 @@ from steelyard_serving.quota import Tally
 tally, limit = Tally(Path(sys.argv[1])), int(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
-tries = range(limit)
-print(json.dumps(sum(tally.take(7, 1 + n % 3, limit) and 1 + n % 3 for n in tries)))
+spent = 0
+for n in range(limit):
+    tally.begin()
+    spent += tally.take(7, 1 + n % 3, limit) and 1 + n % 3
+    tally.end()
+print(json.dumps(spent))
 """
 
 
