@@ -8,6 +8,7 @@ import orjson
 
 from steelyard.domain.model_version import Signature, TensorSpec
 from steelyard_serving.protocols.faults import brief, invalid, unreadable
+from steelyard_serving.protocols.long_numbers import document_of
 from steelyard_serving.protocols.protocol import InferRequest
 from steelyard_serving.protocols.raw_tensors import from_raw, raw_shape
 from steelyard_serving.protocols.tensors import Array, array_of, checked_shape, names, row_count
@@ -98,7 +99,7 @@ def _split(body: bytes, json_length: str) -> tuple[memoryview, _Tail]:
 
 def _document(body: bytes | memoryview) -> dict[str, Any]:
     try:
-        document = orjson.loads(body)
+        document = document_of(body)
     except orjson.JSONDecodeError as error:
         raise unreadable("body", f"is not JSON: {error}") from error
     if not isinstance(document, dict):

@@ -5,7 +5,7 @@ many copies of the longest text as there are values.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from math import prod
 from typing import Any
@@ -62,15 +62,15 @@ def checked_shape(field: str, shape: Any, spec: TensorSpec) -> tuple[int, ...]:
 
 
 def array_of(field: str, data: Any, datatype: str, shape: tuple[int, ...]) -> Array:
-    """Values of a checked shape, flat and row-major or nested.
+    """Values of a checked shape, flat and row-major or nested; of floats, an array will do.
 
     Raises:
         InvalidInput: there are more or fewer, or one is not of the datatype.
     """
-    if not isinstance(data, list):
+    if not isinstance(data, list | np.ndarray):
         raise invalid(field, "must be a list")
     count = prod(shape)
-    values = _flat(field, data, shape)
+    values = _flat(field, data, shape) if isinstance(data, list) else data
     if len(values) != count:
         raise invalid(field, f"must hold {count} values, flat or nested, found {len(values)}")
     target = np.dtype(DTYPES[datatype])
@@ -139,8 +139,20 @@ def classes(outputs: Mapping[str, Array], signature: Signature) -> tuple[int, ..
     return None if first.dtype.kind == "O" else tuple(first.argmax(axis=1).tolist())
 
 
-def _floats(field: str, values: list[Any], target: "np.dtype[Any]", datatype: str) -> Array:
+def _floats(
+    field: str, values: list[Any] | Array, target: "np.dtype[Any]", datatype: str
+) -> Array:  # fmt: skip
     """Numbers, rounded to the target; one that does not fit becomes infinite."""
+    numbers = (
+        values if isinstance(values, np.ndarray) else _numbers(field, values, target, datatype)
+    )
+    if numbers.dtype == target:
+        return numbers
+    with np.errstate(over="ignore"):
+        return numbers.astype(target)
+
+
+def _numbers(field: str, values: list[Any], target: "np.dtype[Any]", datatype: str) -> Array:
     code = "f" if target.itemsize == 4 else "d"
     try:
         # Faster than numpy at this, and it takes nothing but numbers and true and false,
@@ -150,13 +162,10 @@ def _floats(field: str, values: list[Any], target: "np.dtype[Any]", datatype: st
     # which count as 1 and 0 unless they come first: a look at each type would cost as much again.
     if type(values[0]) is bool:
         raise _stranger(field, datatype)
-    if numbers.dtype == target:
-        return numbers
-    with np.errstate(over="ignore"):
-        return numbers.astype(target)
+    return numbers
 
 
-def _require(field: str, values: list[Any], datatype: str) -> None:
+def _require(field: str, values: Iterable[Any], datatype: str) -> None:
     """Only the right kind of JSON value: no 0.5 as an integer, no number as a text, no null."""
     if not _ALLOWED[np.dtype(DTYPES[datatype]).kind].issuperset(map(type, values)):
         raise _stranger(field, datatype)
