@@ -28,7 +28,12 @@ from steelyard.adapters.sql.erasures import ErasureStore
 from steelyard.adapters.sql.tables import audit
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
-from steelyard.domain.audit_chain import FIELDS, SegmentSeal, record_bytes, segment_digest
+from steelyard.domain.audit_chain import (
+    SegmentSeal,
+    record_bytes,
+    record_fields,
+    segment_digest,
+)
 from steelyard.domain.facts import Fact
 from steelyard.domain.hash_chain import GENESIS
 from steelyard.domain.model_version import ModelVersion, Signature
@@ -67,7 +72,7 @@ def segments(predictions: int) -> Iterator[list[Fact]]:
         own = records(number, chosen)
         boot = f"{number % MODELS:032x}"
         before, previous = last.get(boot, (0, GENESIS))
-        lines = (record_bytes({name: getattr(one, name) for name in FIELDS}) for one in own)
+        lines = (record_bytes(record_fields(one)) for one in own)
         digest = segment_digest(boot, before + 1, previous, lines)
         last[boot] = (before + 1, digest)
         yield [*own, SegmentSeal(boot, before + 1, len(own), previous, digest, "")]

@@ -19,9 +19,12 @@ atheris: Any = import_module("atheris")
 with atheris.instrument_imports(include=["steelyard_serving.protocols"]):
     from steelyard_serving.protocols import open_inference, scoring
     from steelyard_serving.protocols.compression import decompressed
+    from steelyard_serving.protocols.long_numbers import LONG_BYTES
     from steelyard_serving.protocols.protocol import InferenceProtocol
 
 LIMIT = 65_536
+LONG = b" " * LONG_BYTES
+"""Space behind a document, for the parser of long ones."""
 PROTOCOLS: dict[str, InferenceProtocol] = {"infer": open_inference, "invocations": scoring}
 SIGNATURES = tuple(
     Signature(tuple(TensorSpec(name, datatype, (-1, 2)) for name, datatype in inputs), ())
@@ -36,10 +39,11 @@ def read(request: bytes) -> None:
     headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
     protocol = PROTOCOLS.get(call, open_inference)
     for signature in SIGNATURES:
-        try:
-            protocol.read(decompressed(body, headers, LIMIT), headers, signature)
-        except InvalidInput as refusal:
-            protocol.refuse(400, refusal)
+        for sent in (body, body + LONG):
+            try:
+                protocol.read(decompressed(sent, headers, LIMIT), headers, signature)
+            except InvalidInput as refusal:
+                protocol.refuse(400, refusal)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def _check(segment: Path, seal: SegmentSeal, lines: list[bytes], facts: list[Fac
         raise ValueError(f"{segment.name}: its lines are not those that were sealed")
 
 
-PLAIN = (str, int, tuple, type(None))
+PLAIN = frozenset({str, int, bool, tuple, type(None)})
 """What a fact's fields are."""
 
 
@@ -190,7 +190,9 @@ def _row(row: Any) -> tuple[dict[str, Any], list[str]]:
     """A fact's fields, and those of them that are none."""
     if isinstance(row.get("classes"), list):
         row["classes"] = tuple(row["classes"])
-    return row, [name for name, value in row.items() if not isinstance(value, PLAIN)]
+    if PLAIN.issuperset(map(type, row.values())):
+        return row, []
+    return row, [name for name, value in row.items() if type(value) not in PLAIN]
 
 
 class SpoolFolder:

@@ -9,9 +9,12 @@ is the first wrong one. The bytes are made of the stored columns alone (``record
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import Any
 
 import orjson
 
+from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.hash_chain import GENESIS
 
 FORMAT = 1
@@ -24,6 +27,8 @@ FIELDS = (
 """What a record's bytes are made of, in this order; another order or field is another FORMAT."""
 COMMON = FIELDS[:5]
 """Those that all records of a replica have in common."""
+_NAMES = ("fact", *FIELDS)
+_in_order, _values = itemgetter(*FIELDS), attrgetter(*FIELDS)
 LINK_DIGITS = 16
 """Enough to find the place; what proves is the segment's digest, which has 64."""
 
@@ -51,7 +56,12 @@ def record_bytes(row: Mapping[str, object]) -> bytes:
     >>> record_bytes(dict.fromkeys(FIELDS))[:35]
     b'{"fact":"prediction","model":null,"'
     """
-    return orjson.dumps({"fact": "prediction", **{name: row[name] for name in FIELDS}})
+    return orjson.dumps(dict(zip(_NAMES, ("prediction", *_in_order(row)), strict=True)))
+
+
+def record_fields(record: PredictionRecord) -> dict[str, Any]:
+    """What a record's bytes are made of."""
+    return dict(zip(FIELDS, _values(record), strict=True))
 
 
 def segment_digest(boot_id: str, number: int, previous: str, records: Iterable[bytes]) -> str:

@@ -19,7 +19,7 @@ from steelyard.adapters.spool import read
 from steelyard.adapters.sql.serving_policies import ServingPolicyStore
 from steelyard.bootstrap import Platform
 from steelyard.domain.audit import PredictionRecord
-from steelyard.domain.audit_chain import COMMON, FIELDS, record_bytes
+from steelyard.domain.audit_chain import COMMON, FIELDS, record_bytes, record_fields
 from steelyard.domain.audit_digest import KeyedDigest, digest_method
 from steelyard.domain.metering import SupplyWindow, UsageWindow
 from steelyard.domain.traffic import Route, Share, bucket, choose
@@ -51,7 +51,7 @@ def test_a_record_is_every_field_of_its_line_in_order(settings: Settings) -> Non
     assert set(FIELDS) == set(PredictionRecord.__dataclass_fields__)
     common = dict.fromkeys(COMMON, "x")
     record = PredictionRecord(**common, **own)  # type: ignore[arg-type]
-    assert record_bytes({name: getattr(record, name) for name in FIELDS}) == orjson.dumps(
+    assert record_bytes(record_fields(record)) == orjson.dumps(
         {"fact": "prediction", **common, **own}
     )
 

@@ -7,6 +7,7 @@ id is taken (the edge tried a request twice) or that claims to come from the fut
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -16,11 +17,11 @@ from steelyard.adapters.sql.quarantine import keep_aside_future
 from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_chain import (
-    FIELDS,
     FORMAT,
     Links,
     SegmentSeal,
     record_bytes,
+    record_fields,
     segment_digest,
 )
 from steelyard.domain.errors import InvalidInput
@@ -96,7 +97,7 @@ def _seal(connection: Connection, records: Sequence[PredictionRecord]) -> Segmen
     query = select(s.c.number, s.c.digest).where(s.c.boot_id == SEALED_BY_LEDGER)
     last = connection.execute(query.order_by(s.c.number.desc()).limit(1)).one_or_none()
     number, previous = (last.number + 1, last.digest) if last else (1, GENESIS)
-    lines = [record_bytes({name: getattr(record, name) for name in FIELDS}) for record in records]
+    lines = [record_bytes(record_fields(record)) for record in records]
     digest = segment_digest(SEALED_BY_LEDGER, number, previous, lines)
     return SegmentSeal(SEALED_BY_LEDGER, number, len(records), previous, digest, "")
 
@@ -109,10 +110,10 @@ def _store(
     rows: dict[str, dict[str, Any]] = {}
     aside: list[dict[str, Any]] = []
     for place, record in enumerate(records, start=1):
-        row: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
+        row = record_fields(record)
         lines.append(record_bytes(row))
         row |= {
-            "classes": None if record.classes is None else json.dumps(record.classes),
+            "classes": None if record.classes is None else _classes(record.classes),
             "segment": seq, "place": place, "link": links.add(lines[-1]),
         }  # fmt: skip
         if record.prediction_id in rows or _is_future(record, now_us):
@@ -132,6 +133,11 @@ def _store(
     ])  # fmt: skip
     late = sum(_is_future(record, now_us) for record in records)
     return Added(len(new), len(records) - len(new) - late, late)
+
+
+@lru_cache(maxsize=4096)
+def _classes(classes: tuple[int, ...]) -> str:
+    return json.dumps(classes)
 
 
 def _is_future(record: PredictionRecord, now_us: int) -> bool:
