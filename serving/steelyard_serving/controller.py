@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from steelyard.bootstrap import Platform
 from steelyard.domain.errors import NotFound, Refused, SteelyardError
@@ -56,6 +57,7 @@ class Controller:
     _seen: int = 0
     _heard: int = 0
     _diverted: frozenset[Key] = frozenset()
+    _failing: dict[str, str] = field(default_factory=dict)
     _token: int | None = None
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _routing: threading.Lock = field(default_factory=threading.Lock)
@@ -85,11 +87,14 @@ class Controller:
         settle_us = settled_after_us(
             platform.settings, self._books.collected_us, platform.clock.now_us()
         )
-        for turn in platform.rollouts.turns.all(states, settle_us, token):
+        failing: dict[str, str] = {}
+        tell = partial(self._tell_failed, failing)
+        for turn in platform.rollouts.turns.all(states, settle_us, token, tell):
             after = turn.after
             if turn.before != after:
                 log.info("%s/%d: %s, %s", after.model, after.candidate, after.condition,
                          after.reason)  # fmt: skip
+        self._failing = failing
         self.router.steer(snapshot.policies, _ready(states))
         self._route(states, token)
         self._tell_diverted()
@@ -190,6 +195,13 @@ class Controller:
                 if self._confirmed.get(model) != route.generation:
                     self.platform.rollouts.confirm(model, route.generation, token)
                     self._confirmed[model] = route.generation
+
+    def _tell_failed(self, failing: dict[str, str], model: str, error: Exception) -> None:
+        """Say once a cause that a model's rollouts stay as they are; others' have their turn."""
+        failing[model] = why = str(error)
+        if self._failing.get(model) != why:
+            unforeseen = None if isinstance(error, SteelyardError) else error
+            log.error("%s: its rollouts had no turn: %s", model, why, exc_info=unforeseen)
 
     def _tell_diverted(self) -> None:
         """What the edge's guard did without us; the records of its reasons decide the rest."""

@@ -1,6 +1,6 @@
 """The controller's turns: look at what is known, ask the pure rule, write what should be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -34,6 +34,11 @@ class Turn:
     verdicts: tuple[Verdict, ...]
 
 
+def raised(model: str, error: Exception) -> None:
+    """Let nobody else have a turn."""
+    raise error
+
+
 class Turns:
     """What the controller does to open rollouts, again and again."""
 
@@ -46,15 +51,21 @@ class Turns:
         self._clock = clock
 
     def all(
-        self, states: Mapping[tuple[str, int], ApplicationState], settle_us: int, token: int
+        self,
+        states: Mapping[tuple[str, int], ApplicationState],
+        settle_us: int,
+        token: int,
+        failed: Callable[[str, Exception], None] = raised,
     ) -> tuple[Turn, ...]:
         """One controller turn for the open rollouts of all models, one a candidate.
 
         What can be is asked for all of them at once. ``settle_us`` is how long facts may take to
-        arrive before an interval counts as complete.
+        arrive before an interval counts as complete. ``failed`` is told of a model whose rollouts
+        had no turn; those of others have theirs all the same.
 
         Raises:
-            Conflict: another controller took over, or a person changed something meanwhile.
+            Conflict: another controller took over; unless ``failed`` does something else, a person
+                changed something meanwhile.
         """
         opened = self._store.all_open()
         now = self._clock.now_us()
@@ -62,8 +73,11 @@ class Turns:
         self._evidences.look(compared, now, settle_us, token)
         turns: list[Turn] = []
         waiting: list[Move] = []
-        for _, some in groupby(sorted(opened, key=_place), key=lambda one: one.rollout.model):
-            turns += self._advanced(list(some), states, token, waiting)
+        for model, some in groupby(sorted(opened, key=_place), key=lambda one: one.rollout.model):
+            try:
+                turns += self._advanced(list(some), states, token, waiting)
+            except Exception as error:
+                failed(model, error)
         self._store.tell(waiting, token)
         return tuple(turns)
 

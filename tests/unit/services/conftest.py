@@ -66,11 +66,11 @@ class ListedVersions:
         return [self.version(model, number) for number in NUMBERED]
 
     def version(self, model: str, version: int) -> ModelVersion:
-        """One of the four."""
-        if model != "m" or version not in NUMBERED:
+        """One of the four, and of as many of its twin."""
+        if model not in ("m", "n") or version not in NUMBERED:
             raise NotFound(f"There is no {model}/{version}.")
         evidence = EVIDENCE if version != 3 else None
-        return ModelVersion("m", version, f"run-{version}", "runs:/r", "model.onnx",
+        return ModelVersion(model, version, f"run-{version}", "runs:/r", "model.onnx",
                             str(version) * 64, 10, "base", "trained", Signature((), ()), 0,
                             evidence=evidence)  # fmt: skip
 

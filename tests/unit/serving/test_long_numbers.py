@@ -19,7 +19,7 @@ numbers = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.floats(allow_nan=False, allow_infinity=False, width=32)
 )
-odd = st.sampled_from([True, None, "a", "[", [], [1], [[]], {}, {"a": 1}])
+odd: st.SearchStrategy[Any] = st.sampled_from([True, None, "a", "[", [], [1], [[]], {}, {"a": 1}])
 flat = st.lists(numbers, max_size=6)
 lists = flat | st.lists(numbers | odd, max_size=6) | st.lists(flat, max_size=3)
 datatypes = st.sampled_from(["FP16", "FP32", "FP64", "FP64", "FP64", "INT64", None])

@@ -74,8 +74,9 @@ class Rig(Replica):
             "nothing": Ingress(model, meter, limit, checks),
             "audit": Unrecorded(model, meter, limit, checks),
             "audit and metering": Uncounted(model, meter, limit, checks),
-            "limits": Ingress(model, meter, limit),
-            "all three": Uncounted(model, meter, limit),
+            "near": Ingress(model, meter, limit, replace(checks, near=None)),
+            "near and limits": Ingress(model, meter, limit),
+            "all four": Uncounted(model, meter, limit),
         }
         return Ways(ways, meter)
 
