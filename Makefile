@@ -44,7 +44,7 @@ FUZZ_S ?= 600
 
 nightly: setup browser
 	$(DRAWN) $(BIN)/python -m pytest tests/unit/services/test_rollout_machine.py tests/integration/api/test_schema.py tests/integration/serving/test_v2_schema.py tests/integration/sql/test_ledger_properties.py -o timeout=7200
-	$(BIN)/python -m pip install --quiet atheris==3.1.0
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	found=$$(mktemp -d) && $(BIN)/python tests/fuzz $$found tests/fuzz/corpus -max_total_time=$(FUZZ_S) -max_len=2048 -artifact_prefix=$$found/
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 

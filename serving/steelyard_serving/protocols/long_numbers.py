@@ -70,7 +70,9 @@ def _fields(value: object) -> dict[str, Any]:
 
 def _floats(tensor: dict[str, Any]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     data = tensor["data"]
-    if tensor["datatype"] not in FLOATS or not len(data) or isinstance(data[0], simdjson.Array):
+    if tensor["datatype"] not in FLOATS or not isinstance(data, simdjson.Array):
+        raise _NotSuch
+    if not len(data) or isinstance(data[0], simdjson.Array):
         raise _NotSuch
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 

@@ -48,7 +48,7 @@ tensors = objects(
     ("datatype", told(datatypes)),
     ("shape", told(st.just([1, 2]) | lists)),
     ("parameters", told(st.just({}) | odd)),
-    ("data", told(lists)),
+    ("data", told(lists) | told(odd)),
 )
 documents = objects(
     ("id", told(st.just("a") | odd)),
