@@ -4,8 +4,9 @@
 
 Each of so many clients asks again as soon as it is answered. Models with random weights: a wide
 perceptron, whose weights are read from memory for one row as for many; an encoder of MiniLM's size
-(six layers of 384, sixteen tokens), in FP32 and INT8; and a small perceptron, for which there is
-nothing to gain. ``alone`` is onnxruntime itself, 1 and 32 rows: how much a batch can save at all.
+(six layers of 384), in FP32 and INT8, of so many tokens a row; and a small perceptron, for which
+there is nothing to gain. ``alone`` is onnxruntime itself, 1 and 32 rows: how much a batch can save
+at all.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ from steelyard_serving.replica import LoadedModel
 
 CLIENTS = (1, 8, 64)
 TARGET_MS, ITEMS = 1_000, 64
-WIDTH, HEADS, LAYERS, TOKENS = 384, 12, 6, 16
+WIDTH, HEADS, LAYERS = 384, 12, 6
 RAW = {"inference-header-content-length": "0"}
 """The body is the input itself: what is measured is inference, not parsing."""
 
@@ -98,7 +100,7 @@ def perceptron(*widths: int) -> ModelProto:
     return graph.proto(x, widths[:1], widths[-1:])
 
 
-def encoder() -> ModelProto:
+def encoder(tokens: int) -> ModelProto:
     """Layers of attention and perceptron, as MiniLM has them; its rows are embedded already."""
     graph, x = Graph(), "x"
     split = graph.weight(np.array([0, 0, HEADS, WIDTH // HEADS]))
@@ -120,18 +122,28 @@ def encoder() -> ModelProto:
             "LayerNormalization",
             graph.add("Add", x, graph.dense(inner, 4 * WIDTH, WIDTH)), ones, zeros,
         )  # fmt: skip
-    return graph.proto(x, (TOKENS, WIDTH), (TOKENS, WIDTH))
+    return graph.proto(x, (tokens, WIDTH), (tokens, WIDTH))
 
 
-MODELS: Mapping[str, tuple[Callable[[], ModelProto], bool, tuple[int, ...], tuple[int, ...]]] = {
+Made = tuple[Callable[[], ModelProto], bool, tuple[int, ...], tuple[int, ...]]
+"""How it is made, whether in INT8, the shape of a row and of its answer."""
+
+
+def encoder_of(tokens: int, int8: bool) -> Made:
+    """An encoder of rows of so many tokens."""
+    return partial(encoder, tokens), int8, (tokens, WIDTH), (tokens, WIDTH)
+
+
+MODELS: Mapping[str, Made] = {
     "perceptron 784-2048-2048-10": (
         lambda: perceptron(784, 2048, 2048, 10), False, (784,), (10,),
     ),
-    "encoder FP32": (encoder, False, (TOKENS, WIDTH), (TOKENS, WIDTH)),
-    "encoder INT8": (encoder, True, (TOKENS, WIDTH), (TOKENS, WIDTH)),
+    "encoder FP32, 16 tokens": encoder_of(16, int8=False),
+    "encoder INT8, 16 tokens": encoder_of(16, int8=True),
+    "encoder INT8, 4 tokens": encoder_of(4, int8=True),
+    "encoder INT8, 2 tokens": encoder_of(2, int8=True),
     "perceptron 784-128-10": (lambda: perceptron(784, 128, 10), False, (784,), (10,)),
 }  # fmt: skip
-"""Name: how it is made, whether in INT8, the shape of a row and of its answer."""
 
 
 def loaded(name: str, folder: Path) -> LoadedModel:
