@@ -5,6 +5,7 @@ touches Ray Serve and the edge. Nothing is kept in this process that SQL does no
 be killed at any point and started again. A lease with a fencing token keeps a second one out.
 """
 
+import gc
 import logging
 import signal
 import threading
@@ -238,10 +239,15 @@ def run(controller: Controller, stop: threading.Event, tick_s: float) -> None:
 
 
 def _turns(controller: Controller, stop: threading.Event, tick_s: float) -> None:
-    told = ""
+    told, is_loaded = "", False
     while not _pause(controller, stop, tick_s):
         try:
-            controller.turn()
+            led = controller.turn()
+            if led and not is_loaded:
+                # All that stays is here by now; a collection need not look at it again.
+                gc.collect()
+                gc.freeze()
+                is_loaded = True
         except SteelyardError as error:
             if str(error) != told:
                 log.warning("%s", error)
