@@ -18,7 +18,6 @@ from steelyard_serving.registry_watch import RegistryWatch
 
 ERASE_EVERY_S = 3_600
 LONGEST_REST_S = 0.1
-RESTS_FOR_S = 30.0
 log = logging.getLogger("steelyard.controller")
 
 
@@ -29,27 +28,15 @@ def settled_after_us(settings: Settings, collected_us: int, now_us: int) -> int:
 
 
 class Rests:
-    """A rest as long as the work before it, so that requests are not held up for long at once.
+    """A rest as long as the work before it, so that requests are not held up for long at once."""
 
-    Who has so much to do that it takes longer than ``RESTS_FOR_S`` rests no more: under a load that
-    does not end the books would never be up to date again, and what waits would fill the disk.
-    """
-
-    def __init__(
-        self,
-        now_s: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._now_s = now_s
-        self._sleep = sleep
-        self._began_s = self._resumed_s = now_s()
+    def __init__(self) -> None:
+        self._resumed_s = time.monotonic()
 
     def __call__(self) -> None:
-        """Rest, if it is not too late for that."""
-        now_s = self._now_s()
-        if now_s - self._began_s < RESTS_FOR_S:
-            self._sleep(min(now_s - self._resumed_s, LONGEST_REST_S))
-        self._resumed_s = self._now_s()
+        """Rest."""
+        time.sleep(min(time.monotonic() - self._resumed_s, LONGEST_REST_S))
+        self._resumed_s = time.monotonic()
 
 
 @dataclass
