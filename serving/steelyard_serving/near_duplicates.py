@@ -65,7 +65,7 @@ class NearDuplicates:
 
     def _rows(self, name: str, value: Array) -> Iterable[Hashable]:
         if value.dtype.kind == "O":
-            return [self._cells(name, row) for row in value]
+            return [tuple(row) for row in value.reshape(len(value), -1).tolist()]
         data = self._cells(name, value)
         size = len(data) // len(value)
         return [data[start : start + size] for start in range(0, len(data), size)]

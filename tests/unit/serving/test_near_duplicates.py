@@ -76,5 +76,8 @@ def test_without_an_envelope_floats_are_rounded_and_others_exact() -> None:
     assert seen.count("k", inputs, 2) == 0
     assert seen.count("k", inputs | {"f": np.array([[1.02], [7.1]], np.float16)}, 2) == 2
     assert seen.count("k", inputs | {"n": np.array([[3], [5]])}, 2) == 1
+    lone = {"t": np.array(["a", "b", "a"], object)}
+    assert seen.count("l", lone, 3) == 1
+    assert seen.count("l", {"t": lone["t"][1:2]}, 1) == 1
     fixed = {"x": np.zeros((5, 2)), "scale": np.zeros(())}
     assert [seen.count("k", fixed, 1) for _ in range(2)] == [0, 1]
