@@ -20,7 +20,7 @@ from steelyard.adapters.sql.labels import LabelStore
 from steelyard.adapters.sql.predictions import PredictionStore
 from steelyard.adapters.sql.tables import audit
 from steelyard.domain.audit import PredictionRecord
-from steelyard.domain.audit_chain import COMMON, FIELDS
+from steelyard.domain.audit_chain import COMMON, FIELDS, record_fields
 from steelyard.services.metering import Metering
 from steelyard.services.retention import Erased, Retention
 
@@ -177,7 +177,7 @@ def test_a_missing_added_or_swapped_row_is_found(stored: PredictionStore, engine
     def moved(name: str, place: int) -> Any:
         return update(p).where(p.c.prediction_id == name).values(place=place)
 
-    row = {name: getattr(_record("new"), name) for name in FIELDS} | {"classes": "[1, 0]"}
+    row = record_fields(_record("new")) | {"classes": "[1, 0]"}
     assert "place 2 is missing" in what(delete(p).where(p.c.prediction_id == "l-1"))
     assert "place 4 of 4 is missing" in what(delete(p).where(p.c.prediction_id == "l-3"))
     assert "place 2 is missing" in what(delete(a).where(a.c.place == 2))
@@ -281,7 +281,7 @@ def test_what_was_recorded_is_what_is_told(stored: PredictionStore) -> None:
     found = stored.prediction("r-0")
     assert found is not None
     assert {name: found[name] for name in FIELDS} == {
-        **{name: getattr(_record("r-0"), name) for name in FIELDS}, "classes": "[1, 0]",
+        **record_fields(_record("r-0")), "classes": "[1, 0]",
     }  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read
 from steelyard.domain.errors import InvalidInput, Refused
 from steelyard.domain.metering import Resource, RunAttempt, SupplyWindow, UsageWindow
 from steelyard.settings import Settings
@@ -149,8 +149,7 @@ def joined(settings: Settings) -> Iterator[None]:
 
 
 def _facts(settings: Settings) -> list[Any]:
-    paths = sorted(settings.spool_dir.glob("*.jsonl"))
-    return [fact for path in paths for fact in read(path)]
+    return spooled(settings, object)
 
 
 def _runs(settings: Settings) -> list[Run]:

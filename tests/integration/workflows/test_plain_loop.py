@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read
 from steelyard.bootstrap import Platform
 from steelyard.bootstrap.registry import registry
 from steelyard.cli.app import run as steelyard
@@ -81,7 +81,7 @@ def runs(settings: Settings, model: str) -> list[Run]:
 
 def booked(settings: Settings, run_id: str) -> list[Any]:
     """What waits in the spool about one run."""
-    facts: list[Any] = [f for path in settings.spool_dir.glob("*.jsonl") for f in read(path)]
+    facts: list[Any] = spooled(settings, object)
     return [f for f in facts if run_id in f"{getattr(f, 'run_id', '')} {resource_of(f)}"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from steelyard.adapters.spool import Producer, read, segments
 from steelyard.domain.audit import PredictionRecord
-from steelyard.domain.audit_chain import COMMON, FIELDS, SegmentSeal, segment_digest
+from steelyard.domain.audit_chain import COMMON, SegmentSeal, record_fields, segment_digest
 from steelyard.domain.hash_chain import GENESIS
 from steelyard.domain.metering import UsageWindow
 
@@ -25,7 +25,7 @@ WINDOW = UsageWindow("p", "b", 1, "r", 0, 1, "m", 1, "inference", "serve", datat
 
 
 def _common_and_own(record: PredictionRecord) -> tuple[dict[str, object], dict[str, object]]:
-    row = {name: getattr(record, name) for name in FIELDS}
+    row: dict[str, object] = record_fields(record)
     return {name: row.pop(name) for name in COMMON}, row
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import orjson
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read
 from steelyard.domain.api_key import ApiKey
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.envelope import Envelope, InputBounds
@@ -95,9 +95,7 @@ class Replica:
     def records(self) -> list[PredictionRecord]:
         """All records, in order; the replica has ended."""
         self.meter.stop()
-        files = sorted(self.settings.spool_dir.glob("*.jsonl"))
-        facts = [fact for path in files for fact in read(path)]
-        return [fact for fact in facts if isinstance(fact, PredictionRecord)]
+        return spooled(self.settings, PredictionRecord)
 
     def usage(self) -> list[dict[str, Any]]:
         """All usage windows; the replica has ended."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from tests.spooled import spooled
 
-from steelyard.adapters.spool import read
 from steelyard.domain.audit import PredictionRecord
 from steelyard.domain.audit_digest import digest_method
 from steelyard.domain.errors import Refused
@@ -158,8 +158,7 @@ def test_a_record_holds_all_that_the_audit_asks_for(settings: Settings, make_ser
     def keyed(data: bytes) -> str:
         return hmac.digest(key, data, "sha256").hex()
 
-    facts = [fact for path in sorted(settings.spool_dir.glob("*.jsonl")) for fact in read(path)]
-    (record,) = [fact for fact in facts if isinstance(fact, PredictionRecord)]
+    (record,) = spooled(settings, PredictionRecord)
     assert record.received_us > 0
     assert record.busy_ns > 0
     assert record == PredictionRecord(
